@@ -1,0 +1,19 @@
+"""The top-level document, `model.yaml`."""
+
+from .base import NonNegativeInt, Spec
+from .hardware import Device
+from .model import Model
+from .serving import Serving
+from .workload import SLO, Workload
+
+
+class Experiment(Spec):
+    """One chip, one model, one traffic. Relative paths in the file are relative to the file."""
+
+    device: Device
+    model: Model
+    workload: Workload
+    serving: Serving = Serving()
+    slo: SLO = SLO()
+    seed: NonNegativeInt = 0
+    name: str = "experiment"

@@ -1,0 +1,142 @@
+"""A device: equal cores (systolic array, MAC tree, vector unit, local memory), global memory, DRAM, NoC and device links.
+
+One template describes accelerators such as ADOR and, as an approximation, GPUs and TPUs: a GPU's SM is a core whose tensor units are
+small arrays, its L2 the global memory through which cores exchange data (``noc: {topology: shared}``).
+"""
+
+from typing import Literal
+
+from .base import Bytes, BytesPerSecond, Fraction, Hertz, NonNegativeInt, PositiveBytes, PositiveFloat, PositiveInt, Seconds, Spec
+
+
+class SystolicArray(Spec):
+    """`lanes` weight-stationary arrays of `rows` x `cols` multiply-accumulate cells in each core; rows hold K, columns N."""
+
+    rows: PositiveInt
+    cols: PositiveInt
+    lanes: PositiveInt = 1
+    dataflow: Literal["ws"] = "ws"
+
+
+class MacTree(Spec):
+    """`lanes` adder trees of `width` multipliers in each core.
+
+    With `lanes_split`, lanes without reuse of the same weight work on other outputs. Without it 32 trees of width 16 at 1.5 GHz consume
+    1.536 TB/s at batch 1, 77 % of ADOR's 2 TB/s, and the published 90 % is out of reach (papers.md 3.3).
+    """
+
+    width: PositiveInt
+    lanes: PositiveInt
+    lanes_split: bool = True
+
+
+class VectorUnit(Spec):
+    """`width` lanes, one operation each per cycle; an exponential takes `exp_ops` operations.
+
+    The default of 4 (range reduction, table look-up, two multiply-adds) is an assumption: no source states ADOR's vector unit.
+    """
+
+    width: PositiveInt
+    exp_ops: PositiveInt = 4
+
+
+class Core(Spec):
+    systolic_array: SystolicArray
+    vector_unit: VectorUnit
+    local_memory: PositiveBytes
+    mac_tree: MacTree | None = None
+
+
+class ConstantUtilization(Spec, tag="constant", tag_field="kind"):
+    """DRAM sustains the share `value` of its peak bandwidth."""
+
+    value: Fraction
+
+
+class LogUtilization(Spec, tag="log", tag_field="kind"):
+    """clamp(slope * ln(x) + intercept, minimum, maximum), x = GB streamed by the step on this device.
+
+    Defaults: ADOR's logarithmic fit, calibrated on OPT-1.3B (2.623 GB, 0.64) and OPT-30B (59.92 GB, 0.90); papers.md 3.4.
+    """
+
+    slope: PositiveFloat = 0.0825
+    intercept: float = 0.5625
+    minimum: Fraction = 0.05
+    maximum: Fraction = 0.90
+
+
+class OverheadUtilization(Spec, tag="overhead", tag_field="kind"):
+    """A share `maximum` of the peak, and `layer_time` of standstill after every layer (papers.md 3.4, alternative model)."""
+
+    maximum: Fraction = 0.90
+    layer_time: Seconds = 15e-6
+
+
+class Dram(Spec):
+    capacity: PositiveBytes
+    bandwidth: BytesPerSecond
+    utilization: ConstantUtilization | LogUtilization | OverheadUtilization = LogUtilization()
+
+
+class Noc(Spec):
+    """Network between cores.
+
+    `link_width` is in bytes per cycle, of a link and of a core's port. Delays are cycles: `router_delay` per router, `link_delay` per
+    link, `port_delay` for injection and ejection together; the defaults are BookSim 2's look-ahead router (zero load 4 h + 6 + L - 1).
+    `columns` is the width of a mesh or torus; it does not follow core_count, so that adding a core does not reshape the network.
+    """
+
+    topology: Literal["mesh", "torus", "ring", "crossbar", "edges", "shared"] = "mesh"
+    columns: PositiveInt = 8
+    link_width: PositiveInt = 128
+    router_delay: PositiveInt = 3
+    link_delay: NonNegativeInt = 1
+    port_delay: NonNegativeInt = 3
+    edges: tuple[tuple[NonNegativeInt, NonNegativeInt], ...] = ()
+
+
+class P2P(Spec):
+    """Link of one device to the others: `bandwidth` per direction, `latency` per message."""
+
+    bandwidth: BytesPerSecond
+    latency: Seconds = 1e-6
+
+
+class Device(Spec):
+    """The whole device.
+
+    `prefetch`: weights and cached keys of the next operator load while the current one runs, as a compiled program does; without it a transfer
+    starts with its operator (GPU kernels). `launch_overhead` passes before every operator. `global_memory_bandwidth` defaults to what the
+    NoC ports of all cores take together.
+    """
+
+    frequency: Hertz
+    core_count: PositiveInt
+    core: Core
+    global_memory: Bytes
+    dram: Dram
+    name: str = "custom"
+    global_memory_bandwidth: BytesPerSecond | None = None
+    noc: Noc = Noc()
+    p2p: P2P | None = None
+    launch_overhead: Seconds = 0.0
+    prefetch: bool = True
+
+    @property
+    def global_bandwidth(self) -> float:
+        """Bytes/s of global memory; if not given, what the NoC ports of all cores take together."""
+        if self.global_memory_bandwidth is not None:
+            return self.global_memory_bandwidth
+        return self.core_count * self.noc.link_width * self.frequency
+
+    @property
+    def peak_macs_per_second(self) -> tuple[float, float]:
+        """Peak multiply-accumulates per second of all (systolic arrays, MAC trees)."""
+        array, tree = self.core.systolic_array, self.core.mac_tree
+        rate = self.core_count * self.frequency
+        return rate * array.rows * array.cols * array.lanes, rate * tree.width * tree.lanes if tree else 0.0
+
+    @property
+    def peak_flops(self) -> float:
+        """Peak operations per second, two per multiply-accumulate, arrays and trees together."""
+        return 2.0 * sum(self.peak_macs_per_second)
