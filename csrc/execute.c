@@ -1,0 +1,291 @@
+/* Execution of resolved operators: units in order, explicit dependencies, one DRAM shared by all cores.
+ *
+ * An operator runs in phases. Its transfer may start before its inputs exist (if the device prefetches): weights and cached keys flow into half of the free local memory
+ * while the operator before it still uses the other half; what does not fit follows as the operator consumes it. Its units start when
+ * inputs are there, the unit is free and the first tile has arrived; they end no earlier than one tile after the transfer. Then come
+ * core-to-core and device-to-device collectives, which all cores enter together. The step ends with its last completion.
+ *
+ * Equal cores move together, so one core (the busiest: every larger share belongs to core 0) stands for all unless `exact`. A segment of
+ * equal layers is executed until one more repetition moves every clock by the same amount; the rest is then added at once.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "engine.h"
+
+typedef struct {
+    int64_t cores;
+    double front, dma_free;
+    double guard[2]; /* ends of the operators that last used each half of the weight buffer */
+    double* unit;    /* cores x 5: SA, MT, VU, NOC, P2P busy until */
+    double* input;   /* cores: end of the previous block */
+    double* done;    /* operators x cores */
+    double layer_overhead, launch;
+    int prefetch;
+} state_t;
+
+enum { LANES = 5, NOC_LANE = 3, P2P_LANE = 4 };
+
+/* Where time goes: to the whole step and, if asked, to the operator. */
+typedef struct {
+    double* limited;
+    hda_op_step_t* op;
+} account_t;
+
+static void advance(state_t* state, account_t* account, double end, int cause) {
+    if (end <= state->front) return;
+    const double pushed = end - state->front;
+    state->front = end;
+    account->limited[cause] += pushed;
+    if (account->op != NULL) {
+        account->op->exposed += pushed;
+        account->op->limited[cause] += pushed;
+    }
+}
+
+/* Like advance, but the first `overhead` seconds of the push count as launch overhead. */
+static void advance_after(state_t* state, account_t* account, double overhead, double end,
+                          int cause) {
+    if (overhead > 0 && end > state->front)
+        advance(state, account, hda_fmin(state->front + overhead, end), HDA_BY_OVERHEAD);
+    advance(state, account, end, cause);
+}
+
+static double latest(const double* values, int64_t count) {
+    double last = values[0];
+    for (int64_t i = 1; i < count; i++) last = hda_fmax(last, values[i]);
+    return last;
+}
+
+/* A phase that all cores enter together. */
+static void run_together(state_t* state, account_t* account, double* ready, int lane, double time,
+                         int cause) {
+    if (!(time > 0)) return;
+    double start = latest(ready, state->cores);
+    for (int64_t k = 0; k < state->cores; k++)
+        start = hda_fmax(start, state->unit[k * LANES + lane]);
+    for (int64_t k = 0; k < state->cores; k++)
+        ready[k] = state->unit[k * LANES + lane] = start + time;
+    advance(state, account, start + time, cause);
+}
+
+typedef struct {
+    double start, time, end;
+    int cause;
+} transfer_t;
+
+/* The transfer of an operator, as far as it may run before the operator starts. */
+static transfer_t begin_transfer(const state_t* state, const work_t* work, double seconds_per_byte,
+                                 int half, const double* ready) {
+    const double dram = work->dram_bytes * seconds_per_byte;
+    transfer_t transfer = {.time = hda_fmax(dram, work->feed_time),
+                           .cause = dram >= work->feed_time ? HDA_BY_DRAM : work->feed_cause};
+    transfer.start = hda_fmax(state->dma_free, state->guard[half]);
+    if (!state->prefetch)
+        transfer.start = hda_fmax(transfer.start, latest(ready, state->cores) + state->launch);
+    transfer.end = transfer.start + transfer.time;
+    return transfer;
+}
+
+/* Start all units of core k; returns the latest start, so that the rest of the transfer can follow it. */
+static double start_units(const state_t* state, const work_t* work, int64_t k, double ready,
+                          double first, double starts[ENGINE_UNITS]) {
+    double last = 0;
+    for (int u = 0; u < ENGINE_UNITS; u++) {
+        if (!(work->unit[u] > 0)) continue;
+        starts[u] = hda_fmax(hda_fmax(state->unit[k * LANES + u], ready), first);
+        last = hda_fmax(last, starts[u]);
+    }
+    return last;
+}
+
+static void run_units(state_t* state, account_t* account, const work_t* work, int64_t op_count,
+                      transfer_t* transfer, double* ready) {
+    const double launch = state->launch;
+    const int streams = transfer->time > 0;
+    const double first = streams ? transfer->start + work->first * transfer->time : 0;
+    double starts[ENGINE_UNITS], last = 0;
+    for (int64_t k = 0; k < state->cores; k++)
+        last = hda_fmax(
+            last, start_units(state, work + k * op_count, k, ready[k] + launch, first, starts));
+    if (streams && last > 0)
+        transfer->end = hda_fmax(transfer->end, last + (1 - work->ahead) * transfer->time);
+    for (int64_t k = 0; k < state->cores; k++) {
+        const work_t* own = work + k * op_count;
+        start_units(state, own, k, ready[k] + launch, first, starts);
+        double end = ready[k];
+        for (int u = 0; u < ENGINE_UNITS; u++) {
+            if (!(own->unit[u] > 0)) continue;
+            double stop = starts[u] + own->unit[u];
+            int cause = own->unit_cause[u];
+            if (streams && transfer->end + own->tail[u] > stop) {
+                stop = transfer->end + own->tail[u];
+                cause = transfer->cause;
+            }
+            state->unit[k * LANES + u] = stop;
+            end = hda_fmax(end, stop);
+            advance_after(state, account, launch, stop, cause);
+        }
+        if (streams) end = hda_fmax(end, transfer->end);
+        ready[k] = end;
+    }
+}
+
+static void run_op(state_t* state, account_t* account, const hda_op_t* op, const work_t* work,
+                   int64_t op_count, double seconds_per_byte, int* half, double* ready) {
+    const int store = op->kind == HDA_OP_STORE;
+    if (store) { /* does not hold up what follows; only the end of the step waits for it */
+        if (!(work->dram_bytes > 0)) return;
+        state->dma_free = hda_fmax(state->dma_free, latest(ready, state->cores)) +
+                          work->dram_bytes * seconds_per_byte;
+        return;
+    }
+    transfer_t transfer = {0};
+    const int moves = work->dram_bytes > 0 || work->feed_time > 0;
+    if (moves) transfer = begin_transfer(state, work, seconds_per_byte, *half, ready);
+    run_together(state, account, ready, NOC_LANE, work->noc_in, HDA_BY_NOC);
+    run_units(state, account, work, op_count, &transfer, ready);
+    if (moves) {
+        state->dma_free = transfer.end;
+        state->guard[*half] = latest(ready, state->cores);
+        *half ^= 1;
+        advance(state, account, transfer.end, transfer.cause);
+    }
+    run_together(state, account, ready, NOC_LANE, work->noc_out, HDA_BY_NOC);
+    run_together(state, account, ready, P2P_LANE, work->p2p, HDA_BY_P2P);
+}
+
+static int idle(const work_t* work) {
+    return !(work->dram_bytes > 0) && !(work->unit[0] > 0) && !(work->unit[1] > 0) &&
+           !(work->unit[2] > 0) && !(work->p2p > 0) && !(work->noc_in > 0) && !(work->noc_out > 0);
+}
+
+static void run_block(hda_program_t* program, state_t* state, const hda_block_t* block,
+                      const work_t* work, double seconds_per_byte, double* limited,
+                      hda_op_step_t* per_op, int* half) {
+    const int64_t cores = state->cores;
+    for (int32_t i = 0; i < block->count; i++) {
+        const int64_t index = block->first + i;
+        const hda_op_t* op = &program->ops[index];
+        double* ready = state->done + (int64_t)i * cores;
+        for (int64_t k = 0; k < cores; k++) {
+            ready[k] = 0;
+            for (int d = 0; d < 2; d++) {
+                if (op->after[d] == -1) ready[k] = hda_fmax(ready[k], state->input[k]);
+                if (op->after[d] >= 0)
+                    ready[k] = hda_fmax(ready[k], state->done[op->after[d] * cores + k]);
+            }
+        }
+        if (idle(work + index)) continue;
+        account_t account = {limited, per_op ? per_op + index : NULL};
+        run_op(state, &account, op, work + index, program->op_count, seconds_per_byte, half, ready);
+    }
+    memcpy(state->input, state->done + (int64_t)(block->count - 1) * cores,
+           (size_t)cores * sizeof(double));
+}
+
+/* Clocks relative to the front, for the steady-state test. */
+static int64_t snapshot(const state_t* state, double* out) {
+    int64_t n = 0;
+    out[n++] = state->dma_free - state->front;
+    out[n++] = state->guard[0] - state->front;
+    out[n++] = state->guard[1] - state->front;
+    for (int u = 0; u < LANES; u++) out[n++] = state->unit[u] - state->front;
+    out[n++] = state->input[0] - state->front;
+    return n;
+}
+
+static int steady(const double* a, const double* b, int64_t count, double period) {
+    for (int64_t i = 0; i < count; i++) /* clocks that lag a whole period behind bind no more */
+        if (fabs(a[i] - b[i]) > 1e-9 * period && (a[i] > -period || b[i] > -period)) return 0;
+    return 1;
+}
+
+static void shift(state_t* state, double by) {
+    state->front += by;
+    state->dma_free += by;
+    state->guard[0] += by;
+    state->guard[1] += by;
+    for (int u = 0; u < LANES; u++) state->unit[u] += by;
+    state->input[0] += by;
+}
+
+/* One pass over the blocks of a segment. */
+static void run_pass(hda_program_t* program, state_t* state, const hda_segment_t* segment,
+                     const work_t* work, double seconds_per_byte, double* limited,
+                     hda_op_step_t* per_op, int* half) {
+    for (int32_t b = 0; b < segment->count; b++)
+        run_block(program, state, &program->blocks[segment->first + b], work, seconds_per_byte,
+                  limited, per_op, half);
+    if (state->layer_overhead > 0 && segment->layers > 0) {
+        const double end = state->front + state->layer_overhead * segment->layers;
+        account_t account = {limited, NULL};
+        advance(state, &account, end, HDA_BY_OVERHEAD);
+        state->dma_free = hda_fmax(state->dma_free, end);
+        for (int64_t k = 0; k < state->cores; k++) state->input[k] = end;
+    }
+}
+
+static void scale_ops(const hda_program_t* program, const hda_segment_t* segment,
+                      const hda_op_step_t* before, hda_op_step_t* per_op, double times) {
+    for (int32_t b = 0; b < segment->count; b++) {
+        const hda_block_t* block = &program->blocks[segment->first + b];
+        for (int64_t i = block->first; i < block->first + block->count; i++) {
+            per_op[i].exposed += times * (per_op[i].exposed - before[i].exposed);
+            for (int c = 0; c < HDA_BY_COUNT; c++)
+                per_op[i].limited[c] += times * (per_op[i].limited[c] - before[i].limited[c]);
+        }
+    }
+}
+
+/* Execute a segment; without `exact`, add the remaining repetitions at once as soon as they are alike. `saved` holds op_count entries. */
+static void run_segment(hda_program_t* program, state_t* state, const hda_segment_t* segment,
+                        const work_t* work, double seconds_per_byte, double* limited,
+                        hda_op_step_t* per_op, hda_op_step_t* saved, int exact, int* half) {
+    double clocks[2][16], before[HDA_BY_COUNT], front = state->front;
+    for (int32_t done = 0; done < segment->repeat; done++) {
+        const int parity = *half;
+        memcpy(before, limited, sizeof before);
+        if (per_op) memcpy(saved, per_op, (size_t)program->op_count * sizeof *saved);
+        run_pass(program, state, segment, work, seconds_per_byte, limited, per_op, half);
+        const double period = state->front - front;
+        front = state->front;
+        if (exact) continue;
+        const int64_t count = snapshot(state, clocks[done & 1]);
+        const int32_t left = segment->repeat - 1 - done;
+        if (done == 0 || left == 0 || parity != *half ||
+            !steady(clocks[0], clocks[1], count, period))
+            continue;
+        shift(state, period * left);
+        for (int c = 0; c < HDA_BY_COUNT; c++) limited[c] += left * (limited[c] - before[c]);
+        if (per_op) scale_ops(program, segment, saved, per_op, left);
+        return;
+    }
+}
+
+size_t engine_state_size(const hda_program_t* program) {
+    const size_t cores = (size_t)program->device.core_count, ops = (size_t)program->op_count;
+    return cores * (LANES + 1 + ops) * sizeof(double) + ops * sizeof(hda_op_step_t);
+}
+
+void engine_execute(hda_program_t* program, const work_t* work, int64_t cores, double utilization,
+                    int exact, hda_step_t* step, hda_op_step_t* per_op) {
+    const hda_dram_t* dram = &program->device.dram;
+    state_t state = {.cores = cores, .unit = program->state};
+    hda_op_step_t* saved = (hda_op_step_t*)(program->state + program->device.core_count *
+                                                                 (LANES + 1 + program->op_count));
+    state.input = state.unit + cores * LANES;
+    state.done = state.input + cores;
+    state.launch = program->device.launch_overhead;
+    state.prefetch = program->device.prefetch;
+    state.layer_overhead = dram->kind == HDA_DRAM_OVERHEAD ? dram->layer_time : 0;
+    memset(state.unit, 0, (size_t)(cores * (LANES + 1)) * sizeof(double));
+    const double seconds_per_byte = 1.0 / (dram->bandwidth * utilization);
+    int half = 0;
+    for (int64_t s = 0; s < program->segment_count; s++)
+        run_segment(program, &state, &program->segments[s], work, seconds_per_byte, step->limited,
+                    per_op, saved, exact, &half);
+    account_t account = {step->limited, NULL};
+    advance(&state, &account, state.dma_free, HDA_BY_DRAM);
+    step->time = state.front;
+}

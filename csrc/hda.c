@@ -1,0 +1,14 @@
+#include "hda.h"
+
+const char* hda_status_str(int status) {
+    switch (status) {
+        case HDA_OK: return "ok";
+        case HDA_E_RANGE: return "an argument is out of range";
+        case HDA_E_OVERFLOW: return "a count does not fit in 63 bits";
+        case HDA_E_MEMORY: return "out of memory";
+        case HDA_E_ROUTE: return "a message has no route";
+        case HDA_E_DEADLOCK: return "a message waits for one that never completes";
+        case HDA_E_STEP: return "the step holds more than the program was created for";
+        default: return "unknown status";
+    }
+}

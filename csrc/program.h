@@ -1,0 +1,164 @@
+/* A compiled program: one decoder step on one device of a tensor-parallel group, executed for any batch. */
+#ifndef HDA_PROGRAM_H
+#define HDA_PROGRAM_H
+
+#include "dram.h"
+#include "hda.h"
+#include "mactree.h"
+#include "noc.h"
+#include "systolic.h"
+
+/* Hardware units, in the order in which an operator uses them. */
+typedef enum {
+    HDA_UNIT_DMA = 0, /* DRAM to local memory, prefetching */
+    HDA_UNIT_SA = 1,
+    HDA_UNIT_MT = 2,
+    HDA_UNIT_VU = 3,
+    HDA_UNIT_NOC = 4,
+    HDA_UNIT_P2P = 5,
+    HDA_UNIT_COUNT = 6,
+} hda_unit_t;
+
+/* What limited a stretch of time. */
+typedef enum {
+    HDA_BY_SA = 0,
+    HDA_BY_MT = 1,
+    HDA_BY_VU = 2,
+    HDA_BY_DRAM = 3,
+    HDA_BY_GLOBAL_MEMORY = 4,
+    HDA_BY_NOC = 5,
+    HDA_BY_P2P = 6,
+    HDA_BY_OVERHEAD = 7,
+    HDA_BY_COUNT = 8,
+} hda_cause_t;
+
+typedef enum { HDA_P2P_AUTO = 0, HDA_P2P_DIRECT = 1, HDA_P2P_RING = 2, HDA_P2P_TREE = 3 } hda_p2p_t;
+
+/* One device. Sizes in bytes, rates in bytes/s, frequency in Hz, latencies in seconds. */
+typedef struct {
+    double frequency;
+    int64_t core_count;
+    hda_array_t array;
+    hda_tree_t tree; /* lanes == 0: no MAC tree */
+    int64_t vector_width;
+    double local_memory, global_memory, global_bandwidth;
+    hda_dram_t dram;
+    hda_noc_t noc;
+    double link_width; /* bytes per cycle of a core's NoC port and of a NoC link */
+    int32_t
+        shared; /* cores exchange data through global memory; there are no core-to-core messages or multicasts */
+    int32_t prefetch; /* transfers may start before their operator */
+    int32_t p2p_algorithm;
+    int64_t device_count;
+    double p2p_bandwidth, p2p_latency; /* per direction */
+    double launch_overhead;            /* seconds before each operator */
+    double activation_bytes;           /* bytes per activation element */
+    double kv_bytes;                   /* bytes per element of the KV cache */
+} hda_device_t;
+
+typedef enum {
+    HDA_OP_LINEAR = 0,
+    HDA_OP_EXPERTS = 1,
+    HDA_OP_PREFILL_ATTENTION = 2,
+    HDA_OP_DECODE_ATTENTION = 3,
+    HDA_OP_VECTOR = 4,
+    HDA_OP_LOAD = 5,  /* read n bytes per row */
+    HDA_OP_STORE = 6, /* write n bytes per row */
+} hda_op_kind_t;
+
+/* What a row of an operator is; filled by the step. */
+typedef enum {
+    HDA_ROWS_TOKENS = 0, /* all tokens of the step */
+    HDA_ROWS_EMIT = 1,   /* sequences that emit a token */
+    HDA_ROWS_LATENT = 2, /* MLA: decode tokens plus all prefill context that is up-projected */
+} hda_rows_t;
+
+typedef enum { HDA_SYNC_NONE = 0, HDA_SYNC_ALL_REDUCE = 1, HDA_SYNC_ALL_GATHER = 2 } hda_sync_t;
+
+/* One operator of a block, for one device. Unused fields are zero. */
+typedef struct {
+    int32_t kind, rows;
+    int32_t after[2];  /* operators of the block it waits for; -1 = the previous block, -2 = none */
+    int32_t sync;      /* collective between devices after it */
+    int32_t gather;    /* its input is all-gathered between cores first */
+    double sync_bytes; /* bytes per row of the whole synchronised tensor */
+    int64_t k, n;      /* GEMM sizes; vector: n elements per row; load/store: n bytes per row */
+    double weight_bytes;    /* bytes per weight */
+    int64_t experts, top_k; /* EXPERTS */
+    double vector_ops;      /* operations per element (vector), per score (attention) */
+    double
+        reduce_bytes; /* bytes per row all-reduced between the cores of a row group (norm statistics) */
+    int64_t kv_heads, group; /* attention: kv heads on this device and query heads per kv head */
+    int64_t key_dim, value_dim;
+    int64_t window;      /* 0: full attention */
+    int64_t kv_elements; /* cached elements read per token */
+} hda_op_t;
+
+/* Operators first .. first + count - 1 run in order; blocks follow each other. */
+typedef struct {
+    int32_t first, count;
+} hda_block_t;
+
+/* Blocks first .. first + count - 1, run `repeat` times. `layers` of them are decoder layers (for per-layer overheads). */
+typedef struct {
+    int32_t first, count, repeat, layers;
+} hda_segment_t;
+
+typedef struct hda_program hda_program_t;
+
+/* Copy the description into a new program. `max_rows` bounds the tokens of a step; `block_size` is the KV page in tokens.
+ * Arrays inside `device->noc` are borrowed and must outlive the program. */
+hda_status_t hda_program_create(const hda_device_t* device, const hda_op_t* ops, int64_t op_count,
+                                const hda_block_t* blocks, int64_t block_count,
+                                const hda_segment_t* segments, int64_t segment_count,
+                                int64_t max_rows, int64_t block_size, hda_program_t** program);
+void hda_program_destroy(hda_program_t* program);
+
+/* The batch of one step: sequence i processes q_len[i] >= 1 new tokens after past[i] >= 0 cached ones. A sequence with one new token and
+ * a past decodes; all others prefill. `emit_count` sequences produce a token. */
+typedef struct {
+    int64_t sequence_count;
+    const int64_t *q_len, *past;
+    int64_t emit_count;
+} hda_batch_t;
+
+typedef struct {
+    double time; /* seconds */
+    double
+        bound; /* seconds: max of operations / peak, unique DRAM bytes / peak, link bytes / peak */
+    double bound_by[3];           /* its three terms: compute, DRAM, links */
+    double dram_bytes, p2p_bytes; /* bytes moved, per device */
+    double macs[2]; /* multiply-accumulates on the arrays and on the MAC trees, per device */
+    double busy[HDA_UNIT_COUNT];  /* seconds for which the busiest core's unit is occupied */
+    double limited[HDA_BY_COUNT]; /* seconds by cause; they add up to time */
+} hda_step_t;
+
+/* Per operator (index as in `ops`), summed over its repetitions. */
+typedef struct {
+    double exposed;                   /* seconds by which it pushed the end of the step */
+    double unit_time[HDA_UNIT_COUNT]; /* seconds on each unit of the busiest core */
+    double dram_bytes, p2p_bytes;
+    double macs[2], useful_macs;
+    double limited[HDA_BY_COUNT];
+} hda_op_step_t;
+
+enum { HDA_EXACT = 1 }; /* execute every core and every layer, without the steady-state shortcuts */
+
+/* Execute one step. `per_op` may be NULL, else holds op_count entries. */
+hda_status_t hda_program_step(hda_program_t* program, const hda_batch_t* batch, int flags,
+                              hda_step_t* step, hda_op_step_t* per_op);
+
+/* How the compiler maps an operator when its step has `rows` rows. */
+typedef struct {
+    int64_t grid_rows, grid_cols;      /* cores: row groups x column groups */
+    int64_t m, sa_columns, mt_columns; /* of the core; zero on idle cores */
+    int64_t row_tiles, column_tiles;
+    int32_t home;          /* where its input lives: 0 local memory, 1 global memory, 2 DRAM */
+    double local_bytes;    /* activations held in local memory */
+    double prefetch_bytes; /* weights that may be loaded ahead */
+} hda_mapping_t;
+
+hda_status_t hda_program_mapping(hda_program_t* program, int64_t op, int64_t rows, int64_t core,
+                                 hda_mapping_t* mapping);
+
+#endif

@@ -1,0 +1,64 @@
+"""NumPy layouts of the C structs that cross the boundary in bulk; `_core` refuses to load if a size differs."""
+
+import numpy as np
+
+UNITS = ("dma", "sa", "mt", "vu", "noc", "p2p")
+CAUSES = ("sa", "mt", "vu", "dram", "global_memory", "noc", "p2p", "overhead")
+
+OP_KINDS = {"linear": 0, "experts": 1, "prefill_attention": 2, "decode_attention": 3, "vector": 4, "load": 5, "store": 6}
+ROWS = {"tokens": 0, "emit": 1, "latent": 2}
+SYNCS = {"": 0, "all_reduce": 1, "all_gather": 2}
+P2P_ALGORITHMS = {"auto": 0, "direct": 1, "ring": 2, "tree": 3}
+COLLECTIVES = {"all_gather": 0, "all_reduce": 1, "incast": 2}
+
+#: hda_op_t
+OP = np.dtype(
+    [
+        ("kind", "i4"), ("rows", "i4"), ("after", "i4", 2), ("sync", "i4"), ("gather", "i4"), ("sync_bytes", "f8"),
+        ("k", "i8"), ("n", "i8"), ("weight_bytes", "f8"), ("experts", "i8"), ("top_k", "i8"), ("vector_ops", "f8"),
+        ("reduce_bytes", "f8"), ("kv_heads", "i8"), ("group", "i8"), ("key_dim", "i8"), ("value_dim", "i8"),
+        ("window", "i8"), ("kv_elements", "i8"),
+    ],
+    align=True,
+)  # fmt: skip
+#: hda_block_t and hda_segment_t
+BLOCK = np.dtype([("first", "i4"), ("count", "i4")])
+SEGMENT = np.dtype([("first", "i4"), ("count", "i4"), ("repeat", "i4"), ("layers", "i4")])
+#: hda_step_t: seconds, bytes, multiply-accumulates of one device
+STEP = np.dtype(
+    [
+        ("time", "f8"), ("bound", "f8"), ("bound_by", "f8", 3), ("dram_bytes", "f8"), ("p2p_bytes", "f8"), ("macs", "f8", 2),
+        ("busy", "f8", len(UNITS)), ("limited", "f8", len(CAUSES)),
+    ]
+)  # fmt: skip
+#: hda_op_step_t
+OP_STEP = np.dtype(
+    [
+        ("exposed", "f8"), ("unit_time", "f8", len(UNITS)), ("dram_bytes", "f8"), ("p2p_bytes", "f8"), ("macs", "f8", 2),
+        ("useful_macs", "f8"), ("limited", "f8", len(CAUSES)),
+    ]
+)  # fmt: skip
+#: hda_mapping_t
+MAPPING = np.dtype(
+    [
+        ("grid_rows", "i8"), ("grid_cols", "i8"), ("m", "i8"), ("sa_columns", "i8"), ("mt_columns", "i8"), ("row_tiles", "i8"),
+        ("column_tiles", "i8"), ("home", "i4"), ("local_bytes", "f8"), ("prefetch_bytes", "f8"),
+    ],
+    align=True,
+)  # fmt: skip
+#: hda_request_t, hda_step_record_t, hda_gap_t
+REQUEST = np.dtype(
+    [("scheduled", "f8"), ("first_token", "f8"), ("last_token", "f8"), ("generated", "i8"), ("preemptions", "i8"), ("state", "i8")]
+)
+STEP_RECORD = np.dtype(
+    [
+        ("start", "f8"), ("time", "f8"), ("bound", "f8"), ("prefill_tokens", "i8"), ("decode_tokens", "i8"), ("running", "i8"),
+        ("waiting", "i8"), ("kv_blocks", "i8"), ("preemptions", "i8"), ("dram_bytes", "f8"), ("p2p_bytes", "f8"), ("macs", "f8", 2),
+        ("busy", "f8", len(UNITS)), ("limited", "f8", len(CAUSES)),
+    ]
+)  # fmt: skip
+GAP = np.dtype([("seconds", "f8"), ("count", "i8")])
+#: hda_message_t
+MESSAGE = np.dtype([("source", "i8"), ("target", "i8"), ("flits", "i8"), ("after", "i8")])
+
+REQUEST_STATES = ("waiting", "running", "finished", "rejected")
