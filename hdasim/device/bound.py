@@ -1,0 +1,67 @@
+"""Roofline bounds of single requests: what no scheduler and no mapping on this device can beat."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .latency import Machine
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class RequestBounds:
+    """Lower bounds in seconds, one entry per request: first token, one output token at the start of decoding, mean token, whole request."""
+
+    ttft: Floats
+    itl: Floats
+    tpot: Floats
+    e2el: Floats
+
+
+def request_bounds(machine: Machine, input_len: npt.NDArray[np.int64], output_len: npt.NDArray[np.int64]) -> RequestBounds:
+    """Bounds of requests served alone: max(operations / peak, bytes read / peak DRAM bandwidth).
+
+    The first token needs all multiply-accumulates of its prompt (exact causal pairs) and every weight once; output token j reads every
+    weight and the keys and values of input + j - 1 tokens. The mean over j takes the mean context (the larger of two linear functions
+    is convex, so its mean is no less), or the first context where a window makes the count concave. Of experts only the chosen count.
+    """
+    s = input_len.astype(np.float64)
+    mean_past = s + np.maximum(output_len - 2, 0) / 2.0
+    peak = sum(machine.device.peak_macs_per_second)
+    rate = machine.device.dram.bandwidth
+    prompt_macs, token_macs, first_macs = np.zeros_like(s), np.zeros_like(s), np.zeros_like(s)
+    weights, token_kv, first_kv = 0.0, np.zeros_like(s), np.zeros_like(s)
+    for op, times in zip(machine.compiled.ops, machine.compiled.repeats(), strict=True):
+        if op.kind in ("linear", "experts"):
+            chosen = op.top_k if op.kind == "experts" else 1
+            macs = float(times) * op.k * op.n * chosen
+            weights += times * op.k * op.n * op.weight_bytes * chosen
+            prompt_macs += macs if op.rows == "emit" else macs * s
+            token_macs += macs
+            first_macs += macs
+            continue
+        if op.kind not in ("prefill_attention", "decode_attention"):
+            continue
+        scale = float(times) * op.kv_heads * op.group * (op.key_dim + op.value_dim)
+        if op.kind == "prefill_attention":
+            prompt_macs += scale * _pairs(s, op.window)
+            continue
+        window = op.window or np.inf
+        past = np.minimum(s if op.window else mean_past, window)
+        token_macs += scale * (past + 1)
+        first_macs += scale * (np.minimum(s, window) + 1)
+        kv = float(times) * op.kv_elements * machine.kv_bytes
+        token_kv += kv * past
+        first_kv += kv * np.minimum(s, window)
+    ttft = np.maximum(prompt_macs / peak, weights / rate)
+    tpot = np.maximum(token_macs / peak, (weights + token_kv) / rate)
+    itl = np.maximum(first_macs / peak, (weights + first_kv) / rate)
+    return RequestBounds(ttft, itl, tpot, ttft + (output_len - 1) * tpot)
+
+
+def _pairs(s: Floats, window: int) -> Floats:
+    """Causal pairs of a prompt of s tokens: sum over j = 1 .. s of min(j, window)."""
+    rising = np.minimum(s, window) if window else s
+    return rising * (rising + 1) / 2 + (s - rising) * window
