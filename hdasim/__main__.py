@@ -1,0 +1,5 @@
+"""`python -m hdasim`."""
+
+from hdasim.cli import main
+
+raise SystemExit(main())

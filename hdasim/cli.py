@@ -1,0 +1,260 @@
+"""Command line: each command is parse -> call one function -> print. stdout is the result, stderr progress; see `main` for exit codes."""
+
+import argparse
+import os
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from . import __version__
+from .errors import HdasimError, SpecError
+
+EXIT_OK, EXIT_INTERNAL, EXIT_USER, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """Usage errors in one line, like all others."""
+
+    def error(self, message: str) -> Any:
+        sys.stderr.write(f"{self.prog}: {message}; see {self.prog} --help\n")
+        raise SystemExit(EXIT_USER)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="hdasim", description="Simulate LLM serving: chip + model + traffic -> latency, throughput, utilisation.",
+                     allow_abbrev=False)  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"hdasim {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
+    _run_parser(commands)
+    _step_parser(commands)
+    _compile_parser(commands)
+    _trace_parser(commands)
+    _add(commands, "presets", _presets, "list what ships", "hdasim presets\nhdasim presets --json")
+    _add(commands, "schema", _schema, "JSON Schema of the experiment file", "hdasim schema > hdasim.schema.json")
+    return parser
+
+
+def _add(commands: Any, name: str, function: Callable[[argparse.Namespace], int], text: str, example: str) -> Any:
+    parser = commands.add_parser(
+        name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False,
+        epilog="example:\n" + textwrap.indent(example, "  "), formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.set_defaults(function=function)
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _experiment_arguments(parser: Any) -> None:
+    parser.add_argument("file", metavar="FILE", help="experiment file (model.yaml) or the name of a shipped experiment")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key, e.g. device.core_count=64")
+
+
+def _run_parser(commands: Any) -> None:
+    parser = _add(commands, "run", _run, "simulate serving and print the table (the main job)",
+                  "hdasim run ador-llama3-8b\nhdasim run model.yaml --request-rate 8 --num-prompts 500 --output-dir out")  # fmt: skip
+    _experiment_arguments(parser)
+    parser.add_argument("--output-dir", metavar="DIR", help="where result.json, requests.csv, steps.csv, spec.yaml go (results/NAME)")
+    parser.add_argument("--seed", type=int, metavar="N", help="same as --set seed=N")
+    parser.add_argument("--trace", metavar="FILE", help="replay this trace")
+    parser.add_argument("--request-rate", metavar="R", help="requests per second of generated arrivals (inf: all at once)")
+    parser.add_argument("--num-prompts", type=int, metavar="N", help="number of requests")
+    parser.add_argument("--goodput", nargs="+", default=[], metavar="GOAL:MS", help="service levels in ms, e.g. ttft:200 tpot:50")
+
+
+def _step_parser(commands: Any) -> None:
+    parser = _add(commands, "step", _step, "one step, operator by operator",
+                  "hdasim step ador-llama3-8b --phase decode --batch-size 32 --isl 1024")  # fmt: skip
+    _experiment_arguments(parser)
+    parser.add_argument("--phase", choices=("prefill", "decode", "mixed"), required=True)
+    parser.add_argument("--batch-size", type=int, required=True, metavar="B", help="sequences")
+    parser.add_argument("--isl", "--input-len", type=int, required=True, metavar="N", help="prompt tokens, or cached tokens in decode")
+    parser.add_argument("--exact", action="store_true", help="execute every core and layer (same answer, slower)")
+
+
+def _compile_parser(commands: Any) -> None:
+    parser = _add(commands, "compile", _compile, "print the memory map and the cores' instruction streams",
+                  "hdasim compile ador-llama3-8b --tokens 1 1024")  # fmt: skip
+    _experiment_arguments(parser)
+    parser.add_argument("--tokens", type=int, nargs="+", metavar="T", help="tokens in the steps to show (1 and max_num_batched_tokens)")
+
+
+def _trace_parser(commands: Any) -> None:
+    parser = commands.add_parser("trace", help="look at and make request traces", description="Look at and make request traces.")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=_Parser)
+    describe = _add(actions, "describe", _trace_describe, "statistics of a trace", "hdasim trace describe traces/azure-conv-like.csv")
+    describe.add_argument("file", metavar="TRACE")
+    generate = _add(actions, "generate", _trace_generate, "generate a trace from a workload file",
+                    "hdasim trace generate traces/azure-conv-like.yaml --output out.csv")  # fmt: skip
+    generate.add_argument("file", metavar="WORKLOAD", help="a file with workload: and seed:")
+    generate.add_argument("--output", required=True, metavar="FILE")
+    generate.add_argument("--seed", type=int, metavar="N", help="instead of the file's seed")
+
+
+def _run_overrides(args: argparse.Namespace) -> list[str]:
+    """The short options of `run` as overrides."""
+    overrides = list(args.set)
+    if args.trace is not None:
+        overrides.append("workload.arrival={kind: trace, path: " + _quoted(os.path.abspath(args.trace)) + "}")
+    for key, value in (("seed", args.seed), ("workload.arrival.request_rate", args.request_rate), ("workload.num_prompts", args.num_prompts)):
+        if value is not None:
+            overrides.append(f"{key}={value}")
+    for goal in args.goodput:
+        name, colon, milliseconds = goal.partition(":")
+        if not colon:
+            raise SpecError(f"--goodput {goal}: expected GOAL:MS such as ttft:200")
+        overrides.append(f"slo.{name}={milliseconds} ms")
+    return overrides
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 160, soft_wrap=not sys.stdout.isatty())
+
+
+def _out(text: str) -> None:
+    sys.stdout.write(text)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from .report.files import result_document, to_json, write_run
+    from .report.progress import Reporter
+    from .report.table import print_result
+    from .simulate import simulate
+    from .spec.load import locate, open_experiment
+
+    started = time.perf_counter()
+    experiment, document = open_experiment(args.file, _run_overrides(args))
+    folder = Path(args.output_dir or Path("results") / experiment.name)
+    with Reporter() as reporter, locate(document):
+        result = simulate(experiment, reporter)
+    write_run(result, folder)
+    if args.json:
+        _out(to_json(result_document(result)))
+    else:
+        print_result(result, _console())
+    note = "interrupted; what was done is saved" if result.served.interrupted else "done"
+    sys.stderr.write(f"{note}: {result.served.steps.size:,} steps in {time.perf_counter() - started:.2f} s, files in {folder}\n")
+    return EXIT_INTERRUPTED if result.served.interrupted else EXIT_OK
+
+
+def _step(args: argparse.Namespace) -> int:
+    from .report.files import to_json
+    from .report.table import print_step, step_rows
+    from .simulate import step
+    from .spec.load import locate, open_experiment
+
+    experiment, document = open_experiment(args.file, args.set)
+    with locate(document):
+        machine, record, ops = step(experiment, args.phase, args.batch_size, args.isl, exact=args.exact)
+    rows = step_rows(machine, record, ops)
+    title = f"{experiment.model.name} on {experiment.serving.device_count} x {experiment.device.name}: {args.phase}, {args.batch_size} x {args.isl}"
+    if args.json:
+        head = {"title": title, "time": float(record["time"]), "bound": float(record["bound"]), "dram_bytes": float(record["dram_bytes"])}
+        _out(to_json({**head, "operators": rows}))
+    else:
+        print_step(title, record, rows, _console())
+    return EXIT_OK
+
+
+def _compile(args: argparse.Namespace) -> int:
+    import dataclasses
+
+    from .compiler.text import describe
+    from .device.latency import build
+    from .report.files import to_json
+    from .spec.load import locate, open_experiment
+
+    experiment, document = open_experiment(args.file, args.set)
+    most = experiment.serving.max_num_batched_tokens
+    tokens = args.tokens or [1, most]
+    for count in tokens:
+        if not 1 <= count <= most:
+            raise SpecError(f"--tokens {count}: a step has 1 to {most} tokens (serving.max_num_batched_tokens)")
+    with locate(document):
+        machine = build(experiment)
+    if args.json:
+        _out(to_json(dataclasses.asdict(machine.compiled)))
+    else:
+        _out(describe(machine.compiled, machine.core, machine.device, tokens, most))
+    return EXIT_OK
+
+
+def _trace_describe(args: argparse.Namespace) -> int:
+    from .report.files import to_json
+    from .serving.requests import describe
+    from .serving.traces import read
+
+    statistics = describe(read(args.file))
+    if args.json:
+        _out(to_json(statistics))
+    else:
+        for key, value in statistics.items():
+            _out(f"{key:16} {'-' if value is None else f'{value:,.4g}'}\n")
+    return EXIT_OK
+
+
+def _trace_generate(args: argparse.Namespace) -> int:
+    from .report.files import to_json
+    from .serving.arrivals import generate
+    from .serving.requests import describe
+    from .spec.load import load_workload
+
+    workload, seed = load_workload(args.file)
+    requests = generate(workload, seed if args.seed is None else args.seed, args.output)
+    if args.json:
+        _out(to_json(describe(requests)))
+    sys.stderr.write(f"{len(requests):,} requests written to {args.output}\n")
+    return EXIT_OK
+
+
+def _presets(args: argparse.Namespace) -> int:
+    from .report.files import to_json
+    from .spec.load import presets
+
+    names = {kind: presets(kind) for kind in ("experiments", "hardware", "models")}
+    if args.json:
+        _out(to_json(names))
+    else:
+        for kind, known in names.items():
+            _out(f"{kind}:\n" + textwrap.fill(" ".join(known), 100, initial_indent="  ", subsequent_indent="  ") + "\n")
+    return EXIT_OK
+
+
+def _schema(args: argparse.Namespace) -> int:
+    from .report.files import to_json
+    from .spec.schema import schema
+
+    _out(to_json(schema()))
+    return EXIT_OK
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command. Returns 0 ok, 1 internal error, 2 user error, 130 interrupted; a user error is one line on stderr."""
+    args = _parser().parse_args(argv)
+    try:
+        code: int = args.function(args)
+        sys.stdout.flush()
+        return code
+    except HdasimError as error:
+        if args.debug:
+            raise
+        sys.stderr.write(f"{' '.join(str(error).split())}\n")
+        return EXIT_USER
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+    except MemoryError:
+        sys.stderr.write("out of memory; use fewer requests or a smaller max_num_batched_tokens\n")
+        return EXIT_USER

@@ -1,0 +1,158 @@
+"""From per-request and per-step arrays to a summary, in vLLM's definitions and key names.
+
+TTFT = first token - arrival, TPOT = (E2EL - TTFT) / (output tokens - 1) over requests with two or more, ITL = gaps between output tokens pooled
+over requests (ADOR's TBT), E2EL = last token - arrival. Percentiles are exact, linear between order statistics (numpy's default).
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .core.layout import CAUSES, REQUEST_STATES, UNITS
+from .device.bound import request_bounds
+from .device.latency import Machine
+from .serving.engine import Served
+from .spec.workload import SLO
+
+Floats = npt.NDArray[np.float64]
+PERCENTILES = (50, 90, 99)
+_FINISHED = REQUEST_STATES.index("finished")
+_REJECTED = REQUEST_STATES.index("rejected")
+
+
+def weighted_percentile(values: Floats, counts: npt.NDArray[np.int64], q: float) -> float:
+    """`numpy.percentile(numpy.repeat(values, counts), q)` without the repetition, for values in rising order.
+
+    Raises ValueError if there is nothing to rank.
+    """
+    ends = np.cumsum(counts)
+    if not ends.size or ends[-1] == 0:
+        raise ValueError("no values")
+    position = (int(ends[-1]) - 1) * q / 100.0
+    low = math.floor(position)
+    below, above = (float(values[np.searchsorted(ends, i, side="right")]) for i in (low, min(low + 1, int(ends[-1]) - 1)))
+    return below + (above - below) * (position - low)
+
+
+def _statistics(name: str, seconds: Floats, counts: npt.NDArray[np.int64] | None = None) -> dict[str, float | None]:
+    """mean, median, std and percentiles in ms; None where there is nothing to measure."""
+    keys = [f"{k}_{name}_ms" for k in ("mean", "median", "std", *(f"p{p}" for p in PERCENTILES))]
+    if counts is None:
+        counts = np.ones(seconds.size, np.int64)
+    if not counts.sum():
+        return dict.fromkeys(keys)
+    order = np.argsort(seconds, kind="stable")
+    values, weights = seconds[order] * 1e3, counts[order]
+    mean = float(np.average(values, weights=weights))
+    std = math.sqrt(float(np.average((values - mean) ** 2, weights=weights)))
+    ranks = [weighted_percentile(values, weights, p) for p in (50, *PERCENTILES)]
+    return dict(zip(keys, [mean, ranks[0], std, *ranks[1:]], strict=True))
+
+
+def request_times(served: Served) -> dict[str, Floats]:
+    """Seconds per request: ttft, tpot, e2el; NaN where a request did not get that far (TPOT also with one output token)."""
+    out, arrival = served.outcomes, served.requests.arrival_s
+    finished = out["state"] == _FINISHED
+    ttft = np.where(out["first_token"] >= 0, out["first_token"] - arrival, np.nan)
+    e2el = np.where(finished, out["last_token"] - arrival, np.nan)
+    gaps = served.requests.output_len - 1
+    tpot = np.where(finished & (gaps > 0), (e2el - ttft) / np.maximum(gaps, 1), np.nan)
+    return {"ttft": ttft, "tpot": tpot, "e2el": e2el}
+
+
+def good_requests(served: Served, slo: SLO) -> npt.NDArray[np.bool_]:
+    """Finished requests that meet every goal; one output token counts as TPOT 0."""
+    good = served.outcomes["state"] == _FINISHED
+    for name, seconds in request_times(served).items():
+        goal = getattr(slo, name)
+        if goal is not None:
+            good &= np.nan_to_num(seconds, nan=0.0) <= goal
+    return good
+
+
+def summarise(served: Served, machine: Machine, slo: SLO) -> dict[str, Any]:
+    """All figures of a run: vLLM's flat keys, then blocks `device`, `bottleneck`, `bound`, `occupancy`."""
+    out, requests, steps = served.outcomes, served.requests, served.steps
+    done = out["state"] == _FINISHED
+    duration = float(steps["start"][-1] + steps["time"][-1]) if steps.size else 0.0
+    generated, times = int(out["generated"].sum()), request_times(served)
+    prompts = int(requests.input_len[out["first_token"] >= 0].sum())
+    rate = 1.0 / duration if duration else 0.0
+    result: dict[str, Any] = {
+        "duration": duration,
+        "completed": int(done.sum()),
+        "rejected": int((out["state"] == _REJECTED).sum()),
+        "unfinished": int(((out["state"] != _FINISHED) & (out["state"] != _REJECTED)).sum()),
+        "total_input_tokens": prompts,
+        "total_output_tokens": generated,
+        "request_throughput": int(done.sum()) * rate,
+        "request_goodput": int(good_requests(served, slo).sum()) * rate if slo != SLO() else None,
+        "output_throughput": generated * rate,
+        "total_token_throughput": (prompts + generated) * rate,
+        "preemptions": int(out["preemptions"].sum()),
+        "steps": int(steps.size),
+    }
+    for name in ("ttft", "tpot", "e2el"):
+        result |= _statistics(name, times[name][~np.isnan(times[name])])
+    result |= _statistics("itl", served.gaps["seconds"], served.gaps["count"])
+    result["bound"] = _bounds(served, machine)
+    result["occupancy"] = _occupancy(steps, machine.compiled.memory.page_count)
+    result["device"] = _utilization(steps, machine, duration)
+    result["bottleneck"] = _bottleneck(steps)
+    return result
+
+
+def _bounds(served: Served, machine: Machine) -> dict[str, float | None]:
+    """The same statistics of each request's lower bound, over the same requests."""
+    out, requests = served.outcomes, served.requests
+    bounds = request_bounds(machine, requests.input_len, requests.output_len)
+    times = request_times(served)
+    result: dict[str, float | None] = {}
+    for name, seconds in (("ttft", bounds.ttft), ("tpot", bounds.tpot), ("e2el", bounds.e2el)):
+        result |= _statistics(name, seconds[~np.isnan(times[name])])
+    return result | _statistics("itl", bounds.itl, np.maximum(out["generated"] - 1, 0))
+
+
+def _occupancy(steps: np.ndarray, pages: int) -> dict[str, float | None]:
+    """Running and waiting requests and KV pages, averaged over the time of steps, and their maxima."""
+    result: dict[str, float | None] = {}
+    for name, scale in (("running", 1.0), ("waiting", 1.0), ("kv_blocks", 1.0 / pages)):
+        label = "kv_cache" if name == "kv_blocks" else name
+        values = steps[name] * scale
+        result[f"mean_{label}"] = float(np.average(values, weights=steps["time"])) if steps.size else None
+        result[f"max_{label}"] = float(values.max()) if steps.size else None
+    return result
+
+
+def _utilization(steps: np.ndarray, machine: Machine, duration: float) -> dict[str, float | None]:
+    """Shares while steps run, per device.
+
+    systolic_array, mac_tree: useful multiply-accumulates / peak. dram, p2p: bytes / (peak bandwidth x time). vector_unit, noc: time that the busiest
+    core's unit is occupied. busy: share of the run's duration in which a step runs.
+    """
+    busy = float(steps["time"].sum())
+    if not busy:
+        return dict.fromkeys(("busy", "systolic_array", "mac_tree", "vector_unit", "dram", "noc", "p2p"))
+    device = machine.device
+    array, tree = device.peak_macs_per_second
+    macs = steps["macs"].sum(axis=0)
+    occupied = steps["busy"].sum(axis=0)
+    links = device.p2p.bandwidth * busy if device.p2p and machine.device_count > 1 else 0.0
+    return {
+        "busy": busy / duration,
+        "systolic_array": float(macs[0]) / (array * busy),
+        "mac_tree": float(macs[1]) / (tree * busy) if tree else None,
+        "vector_unit": float(occupied[UNITS.index("vu")]) / busy,
+        "dram": float(steps["dram_bytes"].sum()) / (device.dram.bandwidth * busy),
+        "noc": float(occupied[UNITS.index("noc")]) / busy if device.noc.topology != "shared" else None,
+        "p2p": float(steps["p2p_bytes"].sum()) / links if links else None,
+    }
+
+
+def _bottleneck(steps: np.ndarray) -> dict[str, float]:
+    """Share of the time of steps that each cause limits; they add up to 1."""
+    limited = steps["limited"].sum(axis=0)
+    total = float(limited.sum())
+    return {cause: float(value) / total if total else 0.0 for cause, value in zip(CAUSES, limited, strict=True)}

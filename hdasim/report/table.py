@@ -1,0 +1,150 @@
+"""Results as text for a terminal: plain when piped, aligned always."""
+
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from ..core.layout import CAUSES, UNITS
+from ..metrics import PERCENTILES
+from ..simulate import Result
+from ..units import show
+
+CAUSE_NAMES = {
+    "sa": "systolic array", "mt": "MAC tree", "vu": "vector unit", "dram": "DRAM bandwidth", "global_memory": "global memory",
+    "noc": "NoC", "p2p": "device links", "overhead": "launch overhead",
+}  # fmt: skip
+_METRICS = (("ttft", "TTFT, ms"), ("tpot", "TPOT, ms"), ("itl", "ITL (TBT), ms"), ("e2el", "E2E latency, ms"))
+_STATISTICS = ("mean", *(f"p{p}" for p in PERCENTILES))
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    return "-" if value is None else f"{value:,.{digits}f}"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def _grid(title: str, columns: tuple[str, ...]) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i == 0 else "right", no_wrap=True)
+    return table
+
+
+def _headline(result: Result) -> str:
+    e = result.experiment
+    group = f"{e.serving.device_count} x {e.device.name}"
+    memory = result.machine.compiled.memory
+    tokens = memory.page_count * e.serving.block_size
+    return (
+        f"{e.name}: {e.model.name} on {group}, scheduler {e.serving.scheduler}\n"
+        f"weights {memory.weights / 1e9:.2f} GB per device, KV cache {tokens:,} tokens"
+    )
+
+
+def _latency(summary: dict[str, Any]) -> Table:
+    table = _grid("Latency (below each line: its roofline bound)", ("", *_STATISTICS))
+    for key, label in _METRICS:
+        table.add_row(label, *(_number(summary[f"{s}_{key}_ms"]) for s in _STATISTICS))
+        table.add_row("  bound", *(_number(summary["bound"][f"{s}_{key}_ms"]) for s in _STATISTICS), style="dim")
+    return table
+
+
+def _throughput(result: Result) -> Table:
+    s = result.summary
+    table = _grid("Throughput", ("", ""))
+    table.add_row("requests completed", f"{s['completed']:,} of {len(result.served.requests):,} in {s['duration']:,.1f} s")
+    if s["rejected"]:
+        table.add_row("requests rejected", f"{s['rejected']:,} (longer than the KV cache, or than the budget without chunked prefill)")
+    if s["unfinished"]:
+        table.add_row("requests unfinished", f"{s['unfinished']:,}")
+    table.add_row("requests/s", _number(s["request_throughput"]))
+    if s["request_goodput"] is not None:
+        slo = result.experiment.slo
+        goals = ", ".join(f"{n} <= {show(v, 's')}" for n in ("ttft", "tpot", "e2el") if (v := getattr(slo, n)) is not None)
+        table.add_row(f"goodput, requests/s ({goals})", _number(s["request_goodput"]))
+    table.add_row("output tokens/s", _number(s["output_throughput"], 1))
+    table.add_row("all tokens/s", _number(s["total_token_throughput"], 1))
+    table.add_row("preemptions", f"{s['preemptions']:,}")
+    return table
+
+
+def _load(summary: dict[str, Any]) -> Table:
+    o = summary["occupancy"]
+    table = _grid("Occupancy (while steps run)", ("", "mean", "max"))
+    table.add_row("running requests", _number(o["mean_running"], 1), _number(o["max_running"], 0))
+    table.add_row("waiting requests", _number(o["mean_waiting"], 1), _number(o["max_waiting"], 0))
+    table.add_row("KV cache", _percent(o["mean_kv_cache"]), _percent(o["max_kv_cache"]))
+    return table
+
+
+def _hardware(summary: dict[str, Any]) -> Table:
+    table = _grid("Where the time goes (while steps run)", ("", "utilisation", "limits"))
+    d, b = summary["device"], summary["bottleneck"]
+    rows = (
+        ("systolic array", "systolic_array", "sa"), ("MAC tree", "mac_tree", "mt"), ("vector unit", "vector_unit", "vu"),
+        ("DRAM bandwidth", "dram", "dram"), ("global memory", None, "global_memory"), ("NoC", "noc", "noc"),
+        ("device links", "p2p", "p2p"), ("launch overhead", None, "overhead"),
+    )  # fmt: skip
+    for label, used, limits in rows:
+        table.add_row(label, _percent(d[used]) if used else "", _percent(b[limits]))
+    table.add_row("steps run", _percent(d["busy"]), "")
+    return table
+
+
+def print_result(result: Result, console: Console) -> None:
+    """Print the tables of a run."""
+    console.print(_headline(result), highlight=False)
+    for table in (_latency(result.summary), _throughput(result), _load(result.summary), _hardware(result.summary)):
+        console.print()
+        console.print(table, highlight=False)
+    if result.served.steps.size:
+        worst = max(result.summary["bottleneck"].items(), key=lambda item: item[1])
+        console.print(f"\nHeld back by: {CAUSE_NAMES[worst[0]]} ({_percent(worst[1])} of the time)", highlight=False)
+
+
+def step_rows(machine: Any, step: Any, ops: np.ndarray) -> list[dict[str, Any]]:
+    """One dictionary per operator that does something: seconds, bytes, FLOPs, what limits it, and its own roofline bound."""
+    rows = []
+    device = machine.device
+    peak, rate = 2 * sum(device.peak_macs_per_second), device.dram.bandwidth
+    names = [n for n, block in zip(machine.compiled.block_names, machine.compiled.blocks, strict=True) for _ in block]
+    for op, block, times, r in zip(machine.compiled.ops, names, machine.compiled.repeats(), ops, strict=True):
+        if not (r["unit_time"].any() or r["dram_bytes"] > 0):
+            continue
+        flops = 2.0 * float(r["useful_macs"])
+        unit = int(np.argmax(r["unit_time"]))
+        longest = float(r["unit_time"][unit])
+        limited = r["limited"]
+        rows.append(
+            {
+                "block": block, "operator": op.name, "repeat": times, "unit": UNITS[unit], "time": longest,
+                "exposed": float(r["exposed"]), "share": float(r["exposed"]) / float(step["time"]),
+                "dram_bytes": float(r["dram_bytes"]), "p2p_bytes": float(r["p2p_bytes"]), "flops": flops,
+                "utilization": flops / (longest * peak) if longest else 0.0,
+                "bandwidth": float(r["dram_bytes"]) / (longest * rate) if longest else 0.0,
+                "bound": max(flops / peak, float(r["dram_bytes"]) / rate),
+                "limited_by": CAUSES[int(np.argmax(limited))] if limited.any() else "hidden",
+            }
+        )  # fmt: skip
+    return rows
+
+
+def print_step(title: str, step: Any, rows: list[dict[str, Any]], console: Console) -> None:
+    """Print one step operator by operator."""
+    columns = ("operator", "x", "unit", "time us", "exposed us", "share", "DRAM MB", "links MB", "GFLOP", "of peak", "of DRAM", "bound us",
+               "limited by")  # fmt: skip
+    table = _grid(title, columns)
+    for r in rows:
+        table.add_row(
+            r["operator"], str(r["repeat"]), r["unit"], _number(r["time"] * 1e6, 1), _number(r["exposed"] * 1e6, 1), _percent(r["share"]),
+            _number(r["dram_bytes"] / 1e6, 1), _number(r["p2p_bytes"] / 1e6, 2), _number(r["flops"] / 1e9, 1), _percent(r["utilization"]),
+            _percent(r["bandwidth"]), _number(r["bound"] * 1e6, 1), CAUSE_NAMES.get(r["limited_by"], r["limited_by"]),
+        )  # fmt: skip
+    console.print(table, highlight=False)
+    bounds = ", ".join(f"{n} {show(float(v), 's')}" for n, v in zip(("compute", "DRAM", "links"), step["bound_by"], strict=True))
+    console.print(f"\nstep {show(float(step['time']), 's')}, bound {show(float(step['bound']), 's')} ({bounds})", highlight=False)
+    console.print("time: the operator's busiest unit, all repetitions; exposed: by how much it pushed the end of the step", highlight=False)
