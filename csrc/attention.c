@@ -21,6 +21,7 @@ int64_t hda_prefill_tiles(int64_t tokens, int64_t past, int64_t window, int64_t 
                           int64_t block) {
     if (tokens < 1) return 0;
     const int64_t tiles = hda_ceil_div(tokens, tile_tokens), whole = tiles - 1;
+    if (window >= past + tokens) window = 0; /* cuts nothing */
     const int64_t reach = window > 0 ? window + tile_tokens - 1 : INT64_MAX;
     int64_t rising = whole; /* whole tiles whose reach the window does not cut */
     if (window > 0) {

@@ -13,6 +13,8 @@ int64_t hda_floor_sum(int64_t n, int64_t m, int64_t a, int64_t b);
  * and, with `window` > 0, that its first query may still see. Blocks wholly above the diagonal are skipped:
  *
  *     sum over tiles of ceil(min(end_i, window + tile_tokens - 1) / block),    end_i = past + min((i + 1) * tile_tokens, tokens)
+ *
+ * For past, window >= 0 and tile_tokens, block >= 1; tokens x (past + tokens) must stay below 2^62. No tokens, no tiles.
  */
 int64_t hda_prefill_tiles(int64_t tokens, int64_t past, int64_t window, int64_t tile_tokens,
                           int64_t block);

@@ -23,6 +23,6 @@ typedef struct {
  * The logarithmic form is ADOR's measured MAC-tree utilisation (papers.md 3.4: u(x) = 0.0825 ln(x) + 0.5625, cap 0.90, x in GB).
  * bytes / u(bytes) never falls when bytes rise as long as u > slope. Below that the share is held at `slope` (for 0.0825: under 3 MB).
  */
-double hda_dram_utilization(const hda_dram_t* dram, double bytes);
+double hda_dram_utilization(const hda_dram_t *dram, double bytes);
 
 #endif

@@ -17,9 +17,9 @@ typedef struct {
     int64_t cores;
     double front, dma_free;
     double guard[2]; /* ends of the operators that last used each half of the weight buffer */
-    double* unit;    /* cores x 5: SA, MT, VU, NOC, P2P busy until */
-    double* input;   /* cores: end of the previous block */
-    double* done;    /* operators x cores */
+    double *unit;    /* cores x 5: SA, MT, VU, NOC, P2P busy until */
+    double *input;   /* cores: end of the previous block */
+    double *done;    /* operators x cores */
     double layer_overhead, launch;
     int prefetch;
 } state_t;
@@ -28,11 +28,11 @@ enum { LANES = 5, NOC_LANE = 3, P2P_LANE = 4 };
 
 /* Where time goes: to the whole step and, if asked, to the operator. */
 typedef struct {
-    double* limited;
-    hda_op_step_t* op;
+    double *limited;
+    hda_op_step_t *op;
 } account_t;
 
-static void advance(state_t* state, account_t* account, double end, int cause) {
+static void advance(state_t *state, account_t *account, double end, int cause) {
     if (end <= state->front) return;
     const double pushed = end - state->front;
     state->front = end;
@@ -44,21 +44,21 @@ static void advance(state_t* state, account_t* account, double end, int cause) {
 }
 
 /* Like advance, but the first `overhead` seconds of the push count as launch overhead. */
-static void advance_after(state_t* state, account_t* account, double overhead, double end,
+static void advance_after(state_t *state, account_t *account, double overhead, double end,
                           int cause) {
     if (overhead > 0 && end > state->front)
         advance(state, account, hda_fmin(state->front + overhead, end), HDA_BY_OVERHEAD);
     advance(state, account, end, cause);
 }
 
-static double latest(const double* values, int64_t count) {
+static double latest(const double *values, int64_t count) {
     double last = values[0];
     for (int64_t i = 1; i < count; i++) last = hda_fmax(last, values[i]);
     return last;
 }
 
 /* A phase that all cores enter together. */
-static void run_together(state_t* state, account_t* account, double* ready, int lane, double time,
+static void run_together(state_t *state, account_t *account, double *ready, int lane, double time,
                          int cause) {
     if (!(time > 0)) return;
     double start = latest(ready, state->cores);
@@ -75,8 +75,8 @@ typedef struct {
 } transfer_t;
 
 /* The transfer of an operator, as far as it may run before the operator starts. */
-static transfer_t begin_transfer(const state_t* state, const work_t* work, double seconds_per_byte,
-                                 int half, const double* ready) {
+static transfer_t begin_transfer(const state_t *state, const work_t *work, double seconds_per_byte,
+                                 int half, const double *ready) {
     const double dram = work->dram_bytes * seconds_per_byte;
     transfer_t transfer = {.time = hda_fmax(dram, work->feed_time),
                            .cause = dram >= work->feed_time ? HDA_BY_DRAM : work->feed_cause};
@@ -88,7 +88,7 @@ static transfer_t begin_transfer(const state_t* state, const work_t* work, doubl
 }
 
 /* Start all units of core k; returns the latest start, so that the rest of the transfer can follow it. */
-static double start_units(const state_t* state, const work_t* work, int64_t k, double ready,
+static double start_units(const state_t *state, const work_t *work, int64_t k, double ready,
                           double first, double starts[ENGINE_UNITS]) {
     double last = 0;
     for (int u = 0; u < ENGINE_UNITS; u++) {
@@ -99,8 +99,8 @@ static double start_units(const state_t* state, const work_t* work, int64_t k, d
     return last;
 }
 
-static void run_units(state_t* state, account_t* account, const work_t* work, int64_t op_count,
-                      transfer_t* transfer, double* ready) {
+static void run_units(state_t *state, account_t *account, const work_t *work, int64_t op_count,
+                      transfer_t *transfer, double *ready) {
     const double launch = state->launch;
     const int streams = transfer->time > 0;
     const double first = streams ? transfer->start + work->first * transfer->time : 0;
@@ -111,7 +111,7 @@ static void run_units(state_t* state, account_t* account, const work_t* work, in
     if (streams && last > 0)
         transfer->end = hda_fmax(transfer->end, last + (1 - work->ahead) * transfer->time);
     for (int64_t k = 0; k < state->cores; k++) {
-        const work_t* own = work + k * op_count;
+        const work_t *own = work + k * op_count;
         start_units(state, own, k, ready[k] + launch, first, starts);
         double end = ready[k];
         for (int u = 0; u < ENGINE_UNITS; u++) {
@@ -131,8 +131,8 @@ static void run_units(state_t* state, account_t* account, const work_t* work, in
     }
 }
 
-static void run_op(state_t* state, account_t* account, const hda_op_t* op, const work_t* work,
-                   int64_t op_count, double seconds_per_byte, int* half, double* ready) {
+static void run_op(state_t *state, account_t *account, const hda_op_t *op, const work_t *work,
+                   int64_t op_count, double seconds_per_byte, int *half, double *ready) {
     const int store = op->kind == HDA_OP_STORE;
     if (store) { /* does not hold up what follows; only the end of the step waits for it */
         if (!(work->dram_bytes > 0)) return;
@@ -155,19 +155,19 @@ static void run_op(state_t* state, account_t* account, const hda_op_t* op, const
     run_together(state, account, ready, P2P_LANE, work->p2p, HDA_BY_P2P);
 }
 
-static int idle(const work_t* work) {
+static int idle(const work_t *work) {
     return !(work->dram_bytes > 0) && !(work->unit[0] > 0) && !(work->unit[1] > 0) &&
            !(work->unit[2] > 0) && !(work->p2p > 0) && !(work->noc_in > 0) && !(work->noc_out > 0);
 }
 
-static void run_block(hda_program_t* program, state_t* state, const hda_block_t* block,
-                      const work_t* work, double seconds_per_byte, double* limited,
-                      hda_op_step_t* per_op, int* half) {
+static void run_block(hda_program_t *program, state_t *state, const hda_block_t *block,
+                      const work_t *work, double seconds_per_byte, double *limited,
+                      hda_op_step_t *per_op, int *half) {
     const int64_t cores = state->cores;
     for (int32_t i = 0; i < block->count; i++) {
         const int64_t index = block->first + i;
-        const hda_op_t* op = &program->ops[index];
-        double* ready = state->done + (int64_t)i * cores;
+        const hda_op_t *op = &program->ops[index];
+        double *ready = state->done + (int64_t)i * cores;
         for (int64_t k = 0; k < cores; k++) {
             ready[k] = 0;
             for (int d = 0; d < 2; d++) {
@@ -185,7 +185,7 @@ static void run_block(hda_program_t* program, state_t* state, const hda_block_t*
 }
 
 /* Clocks relative to the front, for the steady-state test. */
-static int64_t snapshot(const state_t* state, double* out) {
+static int64_t snapshot(const state_t *state, double *out) {
     int64_t n = 0;
     out[n++] = state->dma_free - state->front;
     out[n++] = state->guard[0] - state->front;
@@ -195,13 +195,13 @@ static int64_t snapshot(const state_t* state, double* out) {
     return n;
 }
 
-static int steady(const double* a, const double* b, int64_t count, double period) {
+static int steady(const double *a, const double *b, int64_t count, double period) {
     for (int64_t i = 0; i < count; i++) /* clocks that lag a whole period behind bind no more */
         if (fabs(a[i] - b[i]) > 1e-9 * period && (a[i] > -period || b[i] > -period)) return 0;
     return 1;
 }
 
-static void shift(state_t* state, double by) {
+static void shift(state_t *state, double by) {
     state->front += by;
     state->dma_free += by;
     state->guard[0] += by;
@@ -211,9 +211,9 @@ static void shift(state_t* state, double by) {
 }
 
 /* One pass over the blocks of a segment. */
-static void run_pass(hda_program_t* program, state_t* state, const hda_segment_t* segment,
-                     const work_t* work, double seconds_per_byte, double* limited,
-                     hda_op_step_t* per_op, int* half) {
+static void run_pass(hda_program_t *program, state_t *state, const hda_segment_t *segment,
+                     const work_t *work, double seconds_per_byte, double *limited,
+                     hda_op_step_t *per_op, int *half) {
     for (int32_t b = 0; b < segment->count; b++)
         run_block(program, state, &program->blocks[segment->first + b], work, seconds_per_byte,
                   limited, per_op, half);
@@ -226,10 +226,10 @@ static void run_pass(hda_program_t* program, state_t* state, const hda_segment_t
     }
 }
 
-static void scale_ops(const hda_program_t* program, const hda_segment_t* segment,
-                      const hda_op_step_t* before, hda_op_step_t* per_op, double times) {
+static void scale_ops(const hda_program_t *program, const hda_segment_t *segment,
+                      const hda_op_step_t *before, hda_op_step_t *per_op, double times) {
     for (int32_t b = 0; b < segment->count; b++) {
-        const hda_block_t* block = &program->blocks[segment->first + b];
+        const hda_block_t *block = &program->blocks[segment->first + b];
         for (int64_t i = block->first; i < block->first + block->count; i++) {
             per_op[i].exposed += times * (per_op[i].exposed - before[i].exposed);
             for (int c = 0; c < HDA_BY_COUNT; c++)
@@ -238,42 +238,61 @@ static void scale_ops(const hda_program_t* program, const hda_segment_t* segment
     }
 }
 
-/* Execute a segment; without `exact`, add the remaining repetitions at once as soon as they are alike. `saved` holds op_count entries. */
-static void run_segment(hda_program_t* program, state_t* state, const hda_segment_t* segment,
-                        const work_t* work, double seconds_per_byte, double* limited,
-                        hda_op_step_t* per_op, hda_op_step_t* saved, int exact, int* half) {
-    double clocks[2][16], before[HDA_BY_COUNT], front = state->front;
-    for (int32_t done = 0; done < segment->repeat; done++) {
-        const int parity = *half;
-        memcpy(before, limited, sizeof before);
-        if (per_op) memcpy(saved, per_op, (size_t)program->op_count * sizeof *saved);
+/* The state after a pass, kept for each half of the weight buffer that comes next: where a layer has an odd number of transfers, only every
+ * second one starts alike. */
+typedef struct {
+    double clocks[LANES + 4], front, limited[HDA_BY_COUNT];
+    hda_op_step_t *per_op;
+    int32_t done; /* passes until then; 0 = none yet */
+} mark_t;
+
+static void set_mark(const hda_program_t *program, mark_t *mark, const state_t *state,
+                     const double *limited, const hda_op_step_t *per_op, int32_t done) {
+    snapshot(state, mark->clocks);
+    mark->front = state->front;
+    memcpy(mark->limited, limited, sizeof mark->limited);
+    if (per_op) memcpy(mark->per_op, per_op, (size_t)program->op_count * sizeof *per_op);
+    mark->done = done;
+}
+
+/* Execute a segment; without `exact`, as soon as a pass ends as an earlier one did, add the passes between them as often as they fit.
+ * `saved` holds 2 x op_count entries. */
+static void run_segment(hda_program_t *program, state_t *state, const hda_segment_t *segment,
+                        const work_t *work, double seconds_per_byte, double *limited,
+                        hda_op_step_t *per_op, hda_op_step_t *saved, int exact, int *half) {
+    mark_t marks[2] = {{.per_op = saved}, {.per_op = saved + program->op_count}};
+    for (int32_t done = 1; done <= segment->repeat; done++) {
         run_pass(program, state, segment, work, seconds_per_byte, limited, per_op, half);
-        const double period = state->front - front;
-        front = state->front;
         if (exact) continue;
-        const int64_t count = snapshot(state, clocks[done & 1]);
-        const int32_t left = segment->repeat - 1 - done;
-        if (done == 0 || left == 0 || parity != *half ||
-            !steady(clocks[0], clocks[1], count, period))
+        mark_t *mark = &marks[*half];
+        const double period = state->front - mark->front;
+        double clocks[LANES + 4];
+        const int64_t count = snapshot(state, clocks);
+        if (mark->done > 0 && steady(mark->clocks, clocks, count, period)) {
+            const int32_t passes = done - mark->done, times = (segment->repeat - done) / passes;
+            shift(state, period * times);
+            for (int c = 0; c < HDA_BY_COUNT; c++)
+                limited[c] += times * (limited[c] - mark->limited[c]);
+            if (per_op) scale_ops(program, segment, mark->per_op, per_op, times);
+            done += times * passes;
+            exact = 1; /* what is left is less than one period */
             continue;
-        shift(state, period * left);
-        for (int c = 0; c < HDA_BY_COUNT; c++) limited[c] += left * (limited[c] - before[c]);
-        if (per_op) scale_ops(program, segment, saved, per_op, left);
-        return;
+        }
+        set_mark(program, mark, state, limited, per_op, done);
     }
 }
 
-size_t engine_state_size(const hda_program_t* program) {
+size_t engine_state_size(const hda_program_t *program) {
     const size_t cores = (size_t)program->device.core_count, ops = (size_t)program->op_count;
-    return cores * (LANES + 1 + ops) * sizeof(double) + ops * sizeof(hda_op_step_t);
+    return cores * (LANES + 1 + ops) * sizeof(double) + 2 * ops * sizeof(hda_op_step_t);
 }
 
-void engine_execute(hda_program_t* program, const work_t* work, int64_t cores, double utilization,
-                    int exact, hda_step_t* step, hda_op_step_t* per_op) {
-    const hda_dram_t* dram = &program->device.dram;
+void engine_execute(hda_program_t *program, const work_t *work, int64_t cores, double utilization,
+                    int exact, hda_step_t *step, hda_op_step_t *per_op) {
+    const hda_dram_t *dram = &program->device.dram;
     state_t state = {.cores = cores, .unit = program->state};
-    hda_op_step_t* saved = (hda_op_step_t*)(program->state + program->device.core_count *
-                                                                 (LANES + 1 + program->op_count));
+    hda_op_step_t *saved = (hda_op_step_t *)(program->state + program->device.core_count *
+                                                                  (LANES + 1 + program->op_count));
     state.input = state.unit + cores * LANES;
     state.done = state.input + cores;
     state.launch = program->device.launch_overhead;

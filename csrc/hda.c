@@ -1,6 +1,6 @@
 #include "hda.h"
 
-const char* hda_status_str(int status) {
+const char *hda_status_str(int status) {
     switch (status) {
         case HDA_OK: return "ok";
         case HDA_E_RANGE: return "an argument is out of range";

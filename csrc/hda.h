@@ -15,7 +15,7 @@ typedef enum {
 } hda_status_t;
 
 /* A sentence that describes a status code; never NULL. */
-const char* hda_status_str(int status);
+const char *hda_status_str(int status);
 
 /* Ceiling division for a >= 0, b > 0. */
 static inline int64_t hda_ceil_div(int64_t a, int64_t b) { return a / b + (a % b != 0); }

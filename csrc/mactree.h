@@ -19,18 +19,18 @@ typedef struct {
  *
  * depth = ceil(log2(width)) + 1 fills the adder tree. Zero sizes take zero cycles.
  */
-hda_status_t hda_mt_gemm_cycles(const hda_tree_t* tree, int64_t m, int64_t k, int64_t n,
-                                int64_t* cycles);
+hda_status_t hda_mt_gemm_cycles(const hda_tree_t *tree, int64_t m, int64_t k, int64_t n,
+                                int64_t *cycles);
 
 /* Cycles of decode attention of `tokens` cached tokens for one kv head shared by `group` query heads.
  *
  * Scores: tokens outputs, each a dot product over `key_dim`. Values: `value_dim` outputs, each a dot product over the tokens:
  *     hda_mt_gemm_cycles(group, key_dim, tokens) + hda_mt_gemm_cycles(group, tokens, value_dim)
  */
-hda_status_t hda_mt_attention_cycles(const hda_tree_t* tree, int64_t group, int64_t key_dim,
-                                     int64_t value_dim, int64_t tokens, int64_t* cycles);
+hda_status_t hda_mt_attention_cycles(const hda_tree_t *tree, int64_t group, int64_t key_dim,
+                                     int64_t value_dim, int64_t tokens, int64_t *cycles);
 
 /* Stages of the adder tree plus the multiplier: ceil(log2(width)) + 1. */
-int64_t hda_mt_depth(const hda_tree_t* tree);
+int64_t hda_mt_depth(const hda_tree_t *tree);
 
 #endif

@@ -1,79 +1,115 @@
 #include "program.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "engine.h"
 
-static void* copy(const void* source, int64_t count, size_t size) {
-    void* target = malloc((size_t)count * size);
+static void *copy(const void *source, int64_t count, size_t size) {
+    void *target = malloc((size_t)count * size);
     if (target != NULL) memcpy(target, source, (size_t)count * size);
     return target;
 }
 
-static int bad_op(const hda_op_t* op, int64_t position) {
-    const int64_t limit = (int64_t)1 << 40;
-    if (op->kind < HDA_OP_LINEAR || op->kind > HDA_OP_STORE) return 1;
-    if (op->rows < HDA_ROWS_TOKENS || op->rows > HDA_ROWS_LATENT) return 1;
-    for (int d = 0; d < 2; d++)
-        if (op->after[d] < -2 || op->after[d] >= position) return 1;
-    if (op->k < 0 || op->n < 0 || op->k > limit || op->n > limit) return 1;
-    const int attends = op->kind == HDA_OP_PREFILL_ATTENTION || op->kind == HDA_OP_DECODE_ATTENTION;
-    if (attends && (op->kv_heads < 1 || op->group < 1 || op->key_dim < 1 || op->value_dim < 1 ||
-                    op->kv_elements < 1 || op->window < 0))
+static const double LARGEST = 1e30;                    /* of rates and times */
+static const int64_t WIDEST = (int64_t)1 << 20;        /* of a count of units, heads, experts, .. */
+static const double COUNTABLE = 4611686018427387904.0; /* 2^62 */
+
+static int positive(double x) { return x >= 1 / LARGEST && x <= LARGEST; }
+static int natural(double x) { return x >= 0 && x <= LARGEST; }
+static int within(int64_t x, int64_t least) { return x >= least && x <= WIDEST; }
+
+static int bad_op(const hda_op_t *op) {
+    const int64_t limit = (int64_t)1 << 38;
+    if (op->kind < HDA_OP_LINEAR || op->kind > HDA_OP_STORE || op->rows < HDA_ROWS_TOKENS ||
+        op->rows > HDA_ROWS_LATENT || op->sync < HDA_SYNC_NONE || op->sync > HDA_SYNC_ALL_GATHER)
         return 1;
-    if ((op->kind == HDA_OP_LINEAR || op->kind == HDA_OP_EXPERTS) && (op->k < 1 || op->n < 1))
+    if (op->k < 0 || op->n < 0 || op->k > limit || op->n > limit || !natural(op->sync_bytes) ||
+        !natural(op->vector_ops) || !natural(op->reduce_bytes))
         return 1;
+    if (op->kind == HDA_OP_PREFILL_ATTENTION || op->kind == HDA_OP_DECODE_ATTENTION)
+        return !within(op->kv_heads, 1) || !within(op->group, 1) || !within(op->key_dim, 1) ||
+               !within(op->value_dim, 1) || op->kv_elements < 1 || op->window < 0;
+    if (op->kind != HDA_OP_LINEAR && op->kind != HDA_OP_EXPERTS) return 0;
+    if (op->k < 1 || op->n < 1 || op->n > limit / op->k || !positive(op->weight_bytes)) return 1;
     return op->kind == HDA_OP_EXPERTS &&
-           (op->experts < 1 || op->top_k < 1 || op->top_k > op->experts);
+           (!within(op->experts, 1) || op->top_k < 1 || op->top_k > op->experts);
 }
 
-static int bad_program(const hda_op_t* ops, int64_t op_count, const hda_block_t* blocks,
-                       int64_t block_count, const hda_segment_t* segments, int64_t segment_count) {
+static int bad_program(const hda_op_t *ops, int64_t op_count, const hda_block_t *blocks,
+                       int64_t block_count, const hda_segment_t *segments, int64_t segment_count) {
+    if (!within(op_count, 1) || !within(block_count, 1) || !within(segment_count, 1)) return 1;
+    for (int64_t i = 0; i < op_count; i++)
+        if (bad_op(&ops[i])) return 1;
     for (int64_t b = 0; b < block_count; b++) {
         if (blocks[b].first < 0 || blocks[b].count < 1 ||
-            blocks[b].first + blocks[b].count > op_count)
+            blocks[b].count > op_count - blocks[b].first)
             return 1;
         for (int32_t i = 0; i < blocks[b].count; i++)
-            if (bad_op(&ops[blocks[b].first + i], i)) return 1;
+            for (int d = 0; d < 2; d++)
+                if (ops[blocks[b].first + i].after[d] < -2 ||
+                    ops[blocks[b].first + i].after[d] >= i)
+                    return 1;
     }
     for (int64_t s = 0; s < segment_count; s++)
-        if (segments[s].first < 0 || segments[s].count < 1 || segments[s].repeat < 1 ||
-            segments[s].first + segments[s].count > block_count)
+        if (segments[s].first < 0 || segments[s].count < 1 || !within(segments[s].repeat, 1) ||
+            !within(segments[s].layers, 0) || segments[s].count > block_count - segments[s].first)
             return 1;
-    return op_count < 1 || block_count < 1 || segment_count < 1;
+    return 0;
 }
 
-static int bad_device(const hda_device_t* d) {
-    return !(d->frequency > 0) || d->core_count < 1 || d->array.rows < 1 || d->array.cols < 1 ||
-           d->array.lanes < 1 || d->tree.lanes < 0 || (d->tree.lanes > 0 && d->tree.width < 1) ||
-           d->vector_width < 1 || !(d->local_memory > 0) || !(d->global_memory >= 0) ||
-           !(d->global_bandwidth > 0) || !(d->dram.bandwidth > 0) || !(d->dram.maximum > 0) ||
-           !(d->link_width > 0) || d->device_count < 1 || !(d->activation_bytes > 0) ||
-           (d->device_count > 1 && !(d->p2p_bandwidth > 0)) || !(d->kv_bytes > 0) ||
-           (!d->shared && d->noc.node_count < d->core_count);
+static int bad_dram(const hda_dram_t *dram) {
+    if (!positive(dram->bandwidth) || !positive(dram->maximum) || dram->maximum > 1) return 1;
+    if (dram->kind == HDA_DRAM_LOG)
+        return !natural(dram->slope) || !natural(fabs(dram->intercept)) ||
+               !natural(dram->minimum) || !positive(hda_fmax(dram->minimum, dram->slope));
+    if (dram->kind == HDA_DRAM_OVERHEAD) return !natural(dram->layer_time);
+    return dram->kind != HDA_DRAM_CONSTANT;
 }
 
-static void count_repeats(hda_program_t* program) {
+static int bad_core(const hda_device_t *d) {
+    const hda_array_t *array = &d->array;
+    const hda_tree_t *tree = &d->tree;
+    return !within(array->rows, 1) || !within(array->cols, 1) || !within(array->lanes, 1) ||
+           array->rows * array->cols > ((int64_t)1 << 40) / array->lanes ||
+           !within(tree->lanes, 0) || (tree->lanes > 0 && !within(tree->width, 1)) ||
+           d->vector_width < 1 || !(d->local_memory > 0) || !(d->local_memory <= 1e18);
+}
+
+static int bad_device(const hda_device_t *d) {
+    if (bad_core(d) || bad_dram(&d->dram) || !positive(d->frequency) || !within(d->core_count, 1) ||
+        !natural(d->global_memory) || !positive(d->global_bandwidth) || !positive(d->link_width) ||
+        !positive(d->activation_bytes) || !positive(d->kv_bytes) || !natural(d->launch_overhead))
+        return 1;
+    if (!within(d->device_count, 1) || d->p2p_algorithm < HDA_P2P_AUTO ||
+        d->p2p_algorithm > HDA_P2P_TREE ||
+        (d->device_count > 1 && (!positive(d->p2p_bandwidth) || !natural(d->p2p_latency))))
+        return 1;
+    return !d->shared && (hda_noc_check(&d->noc) != HDA_OK || d->noc.node_count < d->core_count);
+}
+
+static void count_repeats(hda_program_t *program) {
     for (int64_t s = 0; s < program->segment_count; s++) {
-        const hda_segment_t* segment = &program->segments[s];
+        const hda_segment_t *segment = &program->segments[s];
         for (int32_t b = segment->first; b < segment->first + segment->count; b++) {
-            const hda_block_t* block = &program->blocks[b];
+            const hda_block_t *block = &program->blocks[b];
             for (int32_t i = block->first; i < block->first + block->count; i++)
                 program->repeat[i] += segment->repeat;
         }
     }
 }
 
-hda_status_t hda_program_create(const hda_device_t* device, const hda_op_t* ops, int64_t op_count,
-                                const hda_block_t* blocks, int64_t block_count,
-                                const hda_segment_t* segments, int64_t segment_count,
-                                int64_t max_rows, int64_t block_size, hda_program_t** out) {
+hda_status_t hda_program_create(const hda_device_t *device, const hda_op_t *ops, int64_t op_count,
+                                const hda_block_t *blocks, int64_t block_count,
+                                const hda_segment_t *segments, int64_t segment_count,
+                                int64_t max_rows, int64_t block_size, hda_program_t **out) {
     *out = NULL;
-    if (bad_device(device) || max_rows < 1 || max_rows > (int64_t)1 << 24 || block_size < 1 ||
+    if (bad_device(device) || max_rows < 1 || max_rows > (int64_t)1 << 24 ||
+        !within(block_size, 1) ||
         bad_program(ops, op_count, blocks, block_count, segments, segment_count))
         return HDA_E_RANGE;
-    hda_program_t* program = calloc(1, sizeof *program);
+    hda_program_t *program = calloc(1, sizeof *program);
     if (program == NULL) return HDA_E_MEMORY;
     program->device = *device;
     program->op_count = op_count;
@@ -85,14 +121,16 @@ hda_status_t hda_program_create(const hda_device_t* device, const hda_op_t* ops,
     program->blocks = copy(blocks, block_count, sizeof *blocks);
     program->segments = copy(segments, segment_count, sizeof *segments);
     program->repeat = calloc((size_t)op_count, sizeof *program->repeat);
-    program->plans = calloc((size_t)max_rows + 1, sizeof *program->plans);
+    for (int kind = 0; kind < 2; kind++)
+        program->plans[kind] = calloc((size_t)max_rows + 1, sizeof **program->plans);
+    program->trial = calloc((size_t)op_count, sizeof *program->trial);
     program->work = calloc((size_t)op_count, sizeof *program->work);
     program->context_tokens = calloc((size_t)op_count, sizeof(int64_t));
     program->context_pages = calloc((size_t)op_count, sizeof(int64_t));
     program->state = malloc(engine_state_size(program));
     if (!program->ops || !program->blocks || !program->segments || !program->repeat ||
-        !program->plans || !program->work || !program->context_tokens || !program->context_pages ||
-        !program->state) {
+        !program->plans[0] || !program->plans[1] || !program->trial || !program->work ||
+        !program->context_tokens || !program->context_pages || !program->state) {
         hda_program_destroy(program);
         return HDA_E_MEMORY;
     }
@@ -101,20 +139,41 @@ hda_status_t hda_program_create(const hda_device_t* device, const hda_op_t* ops,
     return HDA_OK;
 }
 
-void hda_program_destroy(hda_program_t* program) {
+void hda_program_destroy(hda_program_t *program) {
     if (program == NULL) return;
-    for (int64_t i = 0; program->plans != NULL && i <= program->max_rows; i++)
-        free(program->plans[i].work);
-    void* owned[] = {
-        program->ops,   program->blocks, program->segments,       program->repeat,
-        program->plans, program->work,   program->context_tokens, program->context_pages,
-        program->exact, program->state,  program->noc_memo,       program->noc_scratch};
+    for (int kind = 0; kind < 2; kind++)
+        for (int64_t i = 0; program->plans[kind] != NULL && i <= program->max_rows; i++)
+            free(program->plans[kind][i].work);
+    void *owned[] = {program->ops,           program->blocks,     program->segments,
+                     program->repeat,        program->plans[0],   program->plans[1],
+                     program->trial,         program->work,       program->context_tokens,
+                     program->context_pages, program->exact,      program->state,
+                     program->noc_memo,      program->noc_scratch};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) free(owned[i]);
     free(program);
 }
 
+/* Whether the counts of some operator may exceed 62 bits in a step of `pairs` prefilled tokens x their contexts and `cached` decoded ones. */
+static int uncountable(const hda_program_t *program, const rows_t *rows, double pairs,
+                       double cached) {
+    for (int64_t i = 0; i < program->op_count; i++) {
+        const hda_op_t *op = &program->ops[i];
+        const double dims = (double)op->kv_heads * ((double)op->key_dim + (double)op->value_dim);
+        double most = 0;
+        if (op->kind == HDA_OP_PREFILL_ATTENTION)
+            most = 2 * pairs * (dims + (double)op->kv_heads * (double)program->device.array.cols);
+        else if (op->kind == HDA_OP_DECODE_ATTENTION)
+            most = cached * dims;
+        else if (op->rows == HDA_ROWS_LATENT && op->kind != HDA_OP_VECTOR)
+            most =
+                (double)rows->latent * hda_fmax((double)op->k * (double)op->n, (double)op->top_k);
+        if (most > COUNTABLE) return 1;
+    }
+    return 0;
+}
+
 /* Count rows, and the context that each decode attention reads (operators with equal windows share the count). */
-static hda_status_t count_rows(hda_program_t* program, const hda_batch_t* batch, rows_t* rows) {
+static hda_status_t count_rows(hda_program_t *program, const hda_batch_t *batch, rows_t *rows) {
     *rows = (rows_t){.emit = batch->emit_count,
                      .batch = batch,
                      .context_tokens = program->context_tokens,
@@ -123,20 +182,24 @@ static hda_status_t count_rows(hda_program_t* program, const hda_batch_t* batch,
         batch->emit_count > batch->sequence_count)
         return HDA_E_RANGE;
     int64_t prefill_context = 0, tokens = 0, pages = 0;
+    double pairs = 0;
     for (int64_t i = 0; i < batch->sequence_count; i++) {
         const int64_t q = batch->q_len[i], past = batch->past[i];
-        if (q < 1 || past < 0 || past > (int64_t)1 << 40) return HDA_E_RANGE;
+        if (q < 1 || past < 0 || past > (int64_t)1 << 36) return HDA_E_RANGE;
+        if (q > program->max_rows - rows->tokens) return HDA_E_STEP;
         rows->tokens += q;
-        if (rows->tokens > program->max_rows) return HDA_E_STEP;
         if (q == 1 && past > 0) {
             rows->decode++;
             tokens += past;
             pages += past / program->page + 1;
         } else {
             prefill_context += past + q;
+            pairs += (double)q * (double)(past + q);
         }
     }
     rows->latent = rows->decode + prefill_context;
+    if (uncountable(program, rows, pairs, (double)pages * (double)program->page))
+        return HDA_E_OVERFLOW;
     for (int64_t o = 0; o < program->op_count; o++) {
         if (program->ops[o].kind != HDA_OP_DECODE_ATTENTION) continue;
         const int64_t window = program->ops[o].window;
@@ -156,18 +219,19 @@ static hda_status_t count_rows(hda_program_t* program, const hda_batch_t* batch,
     return HDA_OK;
 }
 
-static int64_t rows_of(const hda_op_t* op, const rows_t* rows) {
+static int64_t rows_of(const hda_op_t *op, const rows_t *rows) {
     if (op->rows == HDA_ROWS_EMIT) return rows->emit;
     return op->rows == HDA_ROWS_LATENT ? rows->latent : rows->tokens;
 }
 
 /* Service demands of all operators for this step: from the plans of its row counts, or computed where they depend on contexts. */
-static hda_status_t resolve_all(hda_program_t* program, const rows_t* rows) {
+static hda_status_t resolve_all(hda_program_t *program, const rows_t *rows) {
     plan_t *plan, *emit = NULL;
-    hda_status_t status = engine_plan(program, rows->tokens, &plan);
-    if (status == HDA_OK && rows->emit > 0) status = engine_plan(program, rows->emit, &emit);
+    hda_status_t status = engine_plan(program, HDA_ROWS_TOKENS, rows->tokens, &plan);
+    if (status == HDA_OK && rows->emit > 0)
+        status = engine_plan(program, HDA_ROWS_EMIT, rows->emit, &emit);
     for (int64_t i = 0; i < program->op_count && status == HDA_OK; i++) {
-        const hda_op_t* op = &program->ops[i];
+        const hda_op_t *op = &program->ops[i];
         const int fresh = op->rows == HDA_ROWS_LATENT || op->kind == HDA_OP_PREFILL_ATTENTION ||
                           op->kind == HDA_OP_DECODE_ATTENTION;
         if (fresh)
@@ -182,17 +246,18 @@ static hda_status_t resolve_all(hda_program_t* program, const rows_t* rows) {
 }
 
 /* The same for every core, core-major. */
-static hda_status_t resolve_exact(hda_program_t* program, const rows_t* rows) {
+static hda_status_t resolve_exact(hda_program_t *program, const rows_t *rows) {
     const int64_t cores = program->device.core_count;
     if (program->exact == NULL)
         program->exact = malloc((size_t)(cores * program->op_count) * sizeof(work_t));
     if (program->exact == NULL) return HDA_E_MEMORY;
     plan_t *plan, *emit = NULL;
-    hda_status_t status = engine_plan(program, rows->tokens, &plan);
-    if (status == HDA_OK && rows->emit > 0) status = engine_plan(program, rows->emit, &emit);
+    hda_status_t status = engine_plan(program, HDA_ROWS_TOKENS, rows->tokens, &plan);
+    if (status == HDA_OK && rows->emit > 0)
+        status = engine_plan(program, HDA_ROWS_EMIT, rows->emit, &emit);
     for (int64_t core = 0; core < cores; core++) {
         for (int64_t i = 0; i < program->op_count && status == HDA_OK; i++) {
-            const hda_op_t* op = &program->ops[i];
+            const hda_op_t *op = &program->ops[i];
             const grid_t grid = op->rows == HDA_ROWS_EMIT && emit ? emit->grid : plan->grid;
             status = engine_resolve(program, op, rows, rows_of(op, rows), grid, core, 0,
                                     &program->exact[core * program->op_count + i]);
@@ -201,12 +266,12 @@ static hda_status_t resolve_exact(hda_program_t* program, const rows_t* rows) {
     return status;
 }
 
-static void total(const hda_program_t* program, double utilization, hda_step_t* step,
-                  hda_op_step_t* per_op) {
-    const hda_device_t* device = &program->device;
+static void total(const hda_program_t *program, double utilization, hda_step_t *step,
+                  hda_op_step_t *per_op) {
+    const hda_device_t *device = &program->device;
     double unique = 0, useful = 0, links = 0;
     for (int64_t i = 0; i < program->op_count; i++) {
-        const work_t* work = &program->work[i];
+        const work_t *work = &program->work[i];
         const double times = program->repeat[i];
         const double unit[HDA_UNIT_COUNT] = {
             work->dram_bytes / (device->dram.bandwidth * utilization),
@@ -238,8 +303,8 @@ static void total(const hda_program_t* program, double utilization, hda_step_t* 
     step->bound = hda_fmax(hda_fmax(step->bound_by[0], step->bound_by[1]), step->bound_by[2]);
 }
 
-hda_status_t hda_program_step(hda_program_t* program, const hda_batch_t* batch, int flags,
-                              hda_step_t* step, hda_op_step_t* per_op) {
+hda_status_t hda_program_step(hda_program_t *program, const hda_batch_t *batch, int flags,
+                              hda_step_t *step, hda_op_step_t *per_op) {
     rows_t rows;
     hda_status_t status = count_rows(program, batch, &rows);
     if (status == HDA_OK) status = resolve_all(program, &rows);

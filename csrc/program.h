@@ -106,16 +106,21 @@ typedef struct {
 
 typedef struct hda_program hda_program_t;
 
-/* Copy the description into a new program. `max_rows` bounds the tokens of a step; `block_size` is the KV page in tokens.
- * Arrays inside `device->noc` are borrowed and must outlive the program. */
-hda_status_t hda_program_create(const hda_device_t* device, const hda_op_t* ops, int64_t op_count,
-                                const hda_block_t* blocks, int64_t block_count,
-                                const hda_segment_t* segments, int64_t segment_count,
-                                int64_t max_rows, int64_t block_size, hda_program_t** program);
-void hda_program_destroy(hda_program_t* program);
+/* Copy the description into a new program. `max_rows` <= 2^24 bounds the tokens of a step; `block_size` is the KV page in tokens.
+ * Arrays inside `device->noc` are borrowed and must outlive the program.
+ *
+ * HDA_E_RANGE if anything refers outside its array, if a rate, size or width is not positive or above 1e30 (local memory: 1e18 bytes), if
+ * counts of units, cores, devices, operators, repetitions, experts, heads or their dimensions exceed 2^20, multipliers of an array 2^40,
+ * or k, n, k * n 2^38. */
+hda_status_t hda_program_create(const hda_device_t *device, const hda_op_t *ops, int64_t op_count,
+                                const hda_block_t *blocks, int64_t block_count,
+                                const hda_segment_t *segments, int64_t segment_count,
+                                int64_t max_rows, int64_t block_size, hda_program_t **program);
+void hda_program_destroy(hda_program_t *program);
 
 /* The batch of one step: sequence i processes q_len[i] >= 1 new tokens after past[i] >= 0 cached ones. A sequence with one new token and
- * a past decodes; all others prefill. `emit_count` sequences produce a token. */
+ * a past decodes; all others prefill. `emit_count` sequences produce a token.
+ * past[i] <= 2^36. HDA_E_STEP: more tokens than `max_rows`; HDA_E_OVERFLOW: an operator's counts could exceed 62 bits. */
 typedef struct {
     int64_t sequence_count;
     const int64_t *q_len, *past;
@@ -145,8 +150,8 @@ typedef struct {
 enum { HDA_EXACT = 1 }; /* execute every core and every layer, without the steady-state shortcuts */
 
 /* Execute one step. `per_op` may be NULL, else holds op_count entries. */
-hda_status_t hda_program_step(hda_program_t* program, const hda_batch_t* batch, int flags,
-                              hda_step_t* step, hda_op_step_t* per_op);
+hda_status_t hda_program_step(hda_program_t *program, const hda_batch_t *batch, int flags,
+                              hda_step_t *step, hda_op_step_t *per_op);
 
 /* How the compiler maps an operator when its step has `rows` rows. */
 typedef struct {
@@ -158,7 +163,7 @@ typedef struct {
     double prefetch_bytes; /* weights that may be loaded ahead */
 } hda_mapping_t;
 
-hda_status_t hda_program_mapping(hda_program_t* program, int64_t op, int64_t rows, int64_t core,
-                                 hda_mapping_t* mapping);
+hda_status_t hda_program_mapping(hda_program_t *program, int64_t op, int64_t rows, int64_t core,
+                                 hda_mapping_t *mapping);
 
 #endif

@@ -1,5 +1,6 @@
 #include "serve.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,9 +13,9 @@ typedef struct {
 } sequence_t;
 
 struct hda_serve {
-    hda_program_t* program;
+    hda_program_t *program;
     hda_serve_config_t config;
-    sequence_t* sequences;
+    sequence_t *sequences;
     int64_t count, arrived, finished;
     int64_t *running, running_count;
     int64_t *waiting, waiting_head,
@@ -25,21 +26,21 @@ struct hda_serve {
     int64_t scheduled_count;
 };
 
-static int64_t tokens_of(const sequence_t* s) { return s->input_len + s->out.generated; }
+static int64_t tokens_of(const sequence_t *s) { return s->input_len + s->out.generated; }
 
-hda_status_t hda_serve_create(hda_program_t* program, const hda_serve_config_t* config,
-                              int64_t count, const double* arrival, const int64_t* input_len,
-                              const int64_t* output_len, hda_serve_t** out) {
+hda_status_t hda_serve_create(hda_program_t *program, const hda_serve_config_t *config,
+                              int64_t count, const double *arrival, const int64_t *input_len,
+                              const int64_t *output_len, hda_serve_t **out) {
     *out = NULL;
-    const int64_t limit = (int64_t)1 << 40;
+    const int64_t limit = (int64_t)1 << 35;
     if (count < 1 || config->max_num_seqs < 1 || config->max_num_batched_tokens < 1 ||
         config->block_size < 1 || config->block_count < 0)
         return HDA_E_RANGE;
     for (int64_t i = 0; i < count; i++)
-        if (!(arrival[i] >= 0) || (i > 0 && arrival[i] < arrival[i - 1]) || input_len[i] < 1 ||
-            output_len[i] < 1 || input_len[i] > limit || output_len[i] > limit)
+        if (!(arrival[i] >= 0) || isinf(arrival[i]) || (i > 0 && arrival[i] < arrival[i - 1]) ||
+            input_len[i] < 1 || output_len[i] < 1 || input_len[i] > limit || output_len[i] > limit)
             return HDA_E_RANGE;
-    hda_serve_t* serve = calloc(1, sizeof *serve);
+    hda_serve_t *serve = calloc(1, sizeof *serve);
     if (serve == NULL) return HDA_E_MEMORY;
     const size_t n = (size_t)count, seqs = (size_t)hda_min64(config->max_num_seqs, count);
     serve->program = program;
@@ -66,24 +67,24 @@ hda_status_t hda_serve_create(hda_program_t* program, const hda_serve_config_t* 
     return HDA_OK;
 }
 
-void hda_serve_destroy(hda_serve_t* serve) {
+void hda_serve_destroy(hda_serve_t *serve) {
     if (serve == NULL) return;
-    void* owned[] = {serve->sequences, serve->waiting, serve->running,
+    void *owned[] = {serve->sequences, serve->waiting, serve->running,
                      serve->scheduled, serve->q_len,   serve->past};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) free(owned[i]);
     free(serve);
 }
 
-static int fits_at_all(const hda_serve_t* serve, const sequence_t* s) {
+static int fits_at_all(const hda_serve_t *serve, const sequence_t *s) {
     const int64_t cached = s->input_len + s->output_len - 1; /* the last token is never cached */
     if (hda_ceil_div(cached, serve->config.block_size) > serve->config.block_count) return 0;
     return serve->config.chunked_prefill || cached <= serve->config.max_num_batched_tokens;
 }
 
-static void admit_arrivals(hda_serve_t* serve) {
+static void admit_arrivals(hda_serve_t *serve) {
     while (serve->arrived < serve->count &&
            serve->sequences[serve->arrived].arrival <= serve->now) {
-        sequence_t* s = &serve->sequences[serve->arrived];
+        sequence_t *s = &serve->sequences[serve->arrived];
         if (fits_at_all(serve, s)) {
             serve->waiting[(serve->waiting_head + serve->waiting_count++) % serve->count] =
                 serve->arrived;
@@ -95,14 +96,14 @@ static void admit_arrivals(hda_serve_t* serve) {
     }
 }
 
-static void release(hda_serve_t* serve, sequence_t* s) {
+static void release(hda_serve_t *serve, sequence_t *s) {
     serve->free_pages += s->pages;
     s->pages = 0;
 }
 
-static void preempt_newest(hda_serve_t* serve) {
+static void preempt_newest(hda_serve_t *serve) {
     const int64_t id = serve->running[--serve->running_count];
-    sequence_t* s = &serve->sequences[id];
+    sequence_t *s = &serve->sequences[id];
     release(serve, s);
     s->computed = 0;
     s->out.preemptions++;
@@ -112,8 +113,8 @@ static void preempt_newest(hda_serve_t* serve) {
     serve->waiting_count++;
 }
 
-static void schedule(hda_serve_t* serve, int64_t id, int64_t tokens) {
-    sequence_t* s = &serve->sequences[id];
+static void schedule(hda_serve_t *serve, int64_t id, int64_t tokens) {
+    sequence_t *s = &serve->sequences[id];
     const int64_t pages = hda_ceil_div(s->computed + tokens, serve->config.block_size);
     serve->free_pages -= pages - s->pages;
     s->pages = pages;
@@ -123,11 +124,11 @@ static void schedule(hda_serve_t* serve, int64_t id, int64_t tokens) {
 }
 
 /* Running sequences, oldest first; returns the tokens left in the budget. */
-static int64_t schedule_running(hda_serve_t* serve, int64_t* preemptions) {
+static int64_t schedule_running(hda_serve_t *serve, int64_t *preemptions) {
     int64_t budget = serve->config.max_num_batched_tokens;
     for (int64_t i = 0; i < serve->running_count && budget > 0; i++) {
         const int64_t id = serve->running[i];
-        const sequence_t* s = &serve->sequences[id];
+        const sequence_t *s = &serve->sequences[id];
         const int64_t tokens = hda_min64(tokens_of(s) - s->computed, budget);
         const int64_t pages =
             hda_ceil_div(s->computed + tokens, serve->config.block_size) - s->pages;
@@ -142,11 +143,11 @@ static int64_t schedule_running(hda_serve_t* serve, int64_t* preemptions) {
     return budget;
 }
 
-static void schedule_waiting(hda_serve_t* serve, int64_t budget) {
+static void schedule_waiting(hda_serve_t *serve, int64_t budget) {
     while (serve->waiting_count > 0 && budget > 0 &&
            serve->running_count < serve->config.max_num_seqs) {
         const int64_t id = serve->waiting[serve->waiting_head];
-        sequence_t* s = &serve->sequences[id];
+        sequence_t *s = &serve->sequences[id];
         if (!serve->config.chunked_prefill && tokens_of(s) > budget) break;
         if (hda_ceil_div(tokens_of(s), serve->config.block_size) > serve->free_pages) break;
         const int64_t tokens = hda_min64(tokens_of(s), budget);
@@ -160,7 +161,7 @@ static void schedule_waiting(hda_serve_t* serve, int64_t budget) {
     }
 }
 
-static void record_gap(hda_gap_t* gaps, int64_t start, int64_t* count, double seconds) {
+static void record_gap(hda_gap_t *gaps, int64_t start, int64_t *count, double seconds) {
     if (*count > start && gaps[*count - 1].seconds == seconds) {
         gaps[*count - 1].count++;
         return;
@@ -169,11 +170,11 @@ static void record_gap(hda_gap_t* gaps, int64_t start, int64_t* count, double se
 }
 
 /* Tokens appear, finished sequences leave. */
-static void complete(hda_serve_t* serve, hda_gap_t* gaps, int64_t* gap_count) {
+static void complete(hda_serve_t *serve, hda_gap_t *gaps, int64_t *gap_count) {
     const int64_t first_gap = *gap_count;
     int finished = 0;
     for (int64_t i = 0; i < serve->scheduled_count; i++) {
-        sequence_t* s = &serve->sequences[serve->scheduled[i]];
+        sequence_t *s = &serve->sequences[serve->scheduled[i]];
         s->computed += serve->q_len[i];
         if (s->computed < tokens_of(s)) continue;
         if (s->out.generated++ == 0)
@@ -196,10 +197,10 @@ static void complete(hda_serve_t* serve, hda_gap_t* gaps, int64_t* gap_count) {
     serve->running_count = kept;
 }
 
-static hda_status_t execute(hda_serve_t* serve, hda_step_record_t* record) {
+static hda_status_t execute(hda_serve_t *serve, hda_step_record_t *record) {
     hda_batch_t batch = {serve->scheduled_count, serve->q_len, serve->past, 0};
     for (int64_t i = 0; i < serve->scheduled_count; i++) {
-        const sequence_t* s = &serve->sequences[serve->scheduled[i]];
+        const sequence_t *s = &serve->sequences[serve->scheduled[i]];
         batch.emit_count += serve->past[i] + serve->q_len[i] == tokens_of(s);
         const int decodes = serve->q_len[i] == 1 && serve->past[i] > 0;
         *(decodes ? &record->decode_tokens : &record->prefill_tokens) += serve->q_len[i];
@@ -217,11 +218,12 @@ static hda_status_t execute(hda_serve_t* serve, hda_step_record_t* record) {
     return HDA_OK;
 }
 
-hda_status_t hda_serve_run(hda_serve_t* serve, int64_t step_capacity, hda_step_record_t* steps,
-                           int64_t* step_count, int64_t gap_capacity, hda_gap_t* gaps,
-                           int64_t* gap_count) {
+hda_status_t hda_serve_run(hda_serve_t *serve, int64_t step_capacity, hda_step_record_t *steps,
+                           int64_t *step_count, int64_t gap_capacity, hda_gap_t *gaps,
+                           int64_t *gap_count) {
     *step_count = *gap_count = 0;
     const int64_t most = hda_min64(serve->config.max_num_seqs, serve->count);
+    if (step_capacity < 1 || gap_capacity < most) return HDA_E_RANGE;
     while (*step_count < step_capacity && gap_capacity - *gap_count >= most) {
         admit_arrivals(serve);
         if (serve->running_count == 0 && serve->waiting_count == 0) {
@@ -229,7 +231,7 @@ hda_status_t hda_serve_run(hda_serve_t* serve, int64_t step_capacity, hda_step_r
             serve->now = serve->sequences[serve->arrived].arrival;
             continue;
         }
-        hda_step_record_t* record = &steps[*step_count];
+        hda_step_record_t *record = &steps[*step_count];
         *record = (hda_step_record_t){.start = serve->now};
         serve->scheduled_count = 0;
         const int64_t budget = schedule_running(serve, &record->preemptions);
@@ -248,11 +250,11 @@ hda_status_t hda_serve_run(hda_serve_t* serve, int64_t step_capacity, hda_step_r
     return HDA_OK;
 }
 
-void hda_serve_requests(const hda_serve_t* serve, hda_request_t* requests) {
+void hda_serve_requests(const hda_serve_t *serve, hda_request_t *requests) {
     for (int64_t i = 0; i < serve->count; i++) requests[i] = serve->sequences[i].out;
 }
 
-void hda_serve_progress(const hda_serve_t* serve, int64_t* finished, double* now) {
+void hda_serve_progress(const hda_serve_t *serve, int64_t *finished, double *now) {
     *finished = serve->finished;
     *now = serve->now;
 }

@@ -20,11 +20,11 @@ typedef struct {
  * F = 1 is SCALE-Sim's weight-stationary fold, 2 rows + cols + m - 2 (SCALE-Sim v2/v3, `2R + C + T - 2`); without double buffering
  * every fold would cost that. Zero rows or folds take zero cycles.
  */
-hda_status_t hda_sa_folds_cycles(const hda_array_t* array, int64_t m, int64_t folds,
-                                 int64_t* cycles);
+hda_status_t hda_sa_folds_cycles(const hda_array_t *array, int64_t m, int64_t folds,
+                                 int64_t *cycles);
 
 /* The same for an m x k x n GEMM: folds = ceil(k / rows) * ceil(n / cols). */
-hda_status_t hda_sa_gemm_cycles(const hda_array_t* array, int64_t m, int64_t k, int64_t n,
-                                int64_t* cycles);
+hda_status_t hda_sa_gemm_cycles(const hda_array_t *array, int64_t m, int64_t k, int64_t n,
+                                int64_t *cycles);
 
 #endif

@@ -2,8 +2,9 @@
 
 #include <math.h>
 
-hda_status_t hda_vu_cycles(int64_t width, double elements, double ops, double* cycles) {
-    if (width < 1 || !(elements >= 0) || !(ops >= 0)) return HDA_E_RANGE;
+hda_status_t hda_vu_cycles(int64_t width, double elements, double ops, double *cycles) {
+    if (width < 1 || !(elements >= 0) || !(ops >= 0) || isinf(elements) || isinf(ops))
+        return HDA_E_RANGE;
     *cycles = ceil(elements * ops / (double)width);
-    return HDA_OK;
+    return isinf(*cycles) ? HDA_E_OVERFLOW : HDA_OK;
 }

@@ -7,6 +7,6 @@
 /* Cycles to apply `ops` operations to each of `elements` elements on `width` lanes, one operation per lane and cycle:
  * ceil(elements * ops / width), and zero for no elements. Operation counts per element are data of the compiler, with derivations.
  */
-hda_status_t hda_vu_cycles(int64_t width, double elements, double ops, double* cycles);
+hda_status_t hda_vu_cycles(int64_t width, double elements, double ops, double *cycles);
 
 #endif

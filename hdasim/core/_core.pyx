@@ -187,7 +187,7 @@ cdef class Network:
 
 
 cdef class Program:
-    """A compiled program. `device` is a dict with the fields of hda_device_t (dram and shapes flattened, see `hdasim.device.latency`)."""
+    """A compiled program. `device` is a dict with the fields of hda_device_t, some flattened; see `hdasim.device.latency`."""
 
     cdef hda_program_t *handle
     cdef readonly object network
@@ -221,7 +221,7 @@ cdef class Program:
         hda_program_destroy(self.handle)
 
     def step(self, q_len, past, int64_t emit_count, bint exact=False, bint per_op=False):
-        """Execute one step; q_len and past are int64 arrays, one entry per sequence. Returns (STEP record, OP_STEP array or None)."""
+        """Execute one step; q_len and past are int64 arrays, one entry per sequence: (STEP record, OP_STEP array or None)."""
         step = np.zeros(1, layout.STEP)
         ops = np.zeros(self.op_count, layout.OP_STEP) if per_op else None
         cdef hda_batch_t batch

@@ -9,7 +9,7 @@ OP_KINDS = {"linear": 0, "experts": 1, "prefill_attention": 2, "decode_attention
 ROWS = {"tokens": 0, "emit": 1, "latent": 2}
 SYNCS = {"": 0, "all_reduce": 1, "all_gather": 2}
 P2P_ALGORITHMS = {"auto": 0, "direct": 1, "ring": 2, "tree": 3}
-COLLECTIVES = {"all_gather": 0, "all_reduce": 1, "incast": 2}
+COLLECTIVES = {"all_gather": 0, "all_reduce": 1, "incast": 2, "folded_all_gather": 3, "folded_all_reduce": 4}
 
 #: hda_op_t
 OP = np.dtype(
@@ -48,13 +48,16 @@ MAPPING = np.dtype(
 )  # fmt: skip
 #: hda_request_t, hda_step_record_t, hda_gap_t
 REQUEST = np.dtype(
-    [("scheduled", "f8"), ("first_token", "f8"), ("last_token", "f8"), ("generated", "i8"), ("preemptions", "i8"), ("state", "i8")]
-)
+    [
+        ("scheduled", "f8"), ("first_token", "f8"), ("last_token", "f8"), ("generated", "i8"), ("preemptions", "i8"),
+        ("state", "i8"),
+    ]
+)  # fmt: skip
 STEP_RECORD = np.dtype(
     [
         ("start", "f8"), ("time", "f8"), ("bound", "f8"), ("prefill_tokens", "i8"), ("decode_tokens", "i8"), ("running", "i8"),
-        ("waiting", "i8"), ("kv_blocks", "i8"), ("preemptions", "i8"), ("dram_bytes", "f8"), ("p2p_bytes", "f8"), ("macs", "f8", 2),
-        ("busy", "f8", len(UNITS)), ("limited", "f8", len(CAUSES)),
+        ("waiting", "i8"), ("kv_blocks", "i8"), ("preemptions", "i8"), ("dram_bytes", "f8"), ("p2p_bytes", "f8"),
+        ("macs", "f8", 2), ("busy", "f8", len(UNITS)), ("limited", "f8", len(CAUSES)),
     ]
 )  # fmt: skip
 GAP = np.dtype([("seconds", "f8"), ("count", "i8")])

@@ -1,8 +1,11 @@
-"""NoC topologies as the flat arrays that the C core routes on. networkx builds and checks; nothing here runs per step."""
+"""NoC topologies as the flat arrays that the C core routes on; nothing here runs per step.
+
+networkx checks and routes edge lists, and is imported only for them: its import takes longer than all the other topologies take.
+"""
 
 from collections.abc import Callable
+from typing import Any
 
-import networkx as nx
 import numpy as np
 
 from ..core._core import Network
@@ -11,24 +14,26 @@ from ..spec.hardware import Device, Noc
 
 _WHERE = ("device", "noc", "edges")
 Step = Callable[[int, int], int]
+#: Directed links between routers 0, 1, ..; the next router from one towards another; the order of routers along rings.
+Topology = tuple[set[tuple[int, int]], Step, list[int]]
 
 
 def network(device: Device) -> Network:
-    """The network of `device`: routers, directed links, next link towards every router, and the order of cores along collectives' rings.
+    """The network of `device`: routers, directed links, next link towards every router, order of cores along collectives' rings.
 
-    Mesh and torus route along x, then y; rings the shorter way; edge lists by shortest path, lowest neighbour first. An edge list is refused if
-    it is not connected or if its routes could deadlock (a cycle of links that wait for each other, Dally and Seitz 1987).
+    Mesh and torus route along x, then y; rings the shorter way; edge lists by shortest path, lowest neighbour first. An edge
+    list is refused if it is not connected or if its routes could deadlock (a cycle of links that wait for each other, Dally and
+    Seitz 1987).
     """
     noc, cores = device.noc, device.core_count
     if noc.topology in ("crossbar", "shared"):
-        return _build(noc, np.zeros(cores, np.int64), nx.DiGraph([(0, 0)]), lambda a, b: a, list(range(cores)))
-    graph, step, order = _TOPOLOGIES[noc.topology](noc, cores)
-    return _build(noc, np.arange(cores), graph, step, order)
+        return _build(noc, np.zeros(cores, np.int64), set(), lambda a, b: a, list(range(cores)))
+    return _build(noc, np.arange(cores), *_TOPOLOGIES[noc.topology](noc, cores))
 
 
-def _build(noc: Noc, router_of: np.ndarray, graph: nx.DiGraph, step: Step, order: list[int]) -> Network:
-    routers = graph.number_of_nodes()
-    links = {edge: i for i, edge in enumerate(sorted(e for e in graph.edges if e[0] != e[1]))}
+def _build(noc: Noc, router_of: np.ndarray, edges: set[tuple[int, int]], step: Step, order: list[int]) -> Network:
+    routers = int(router_of.max()) + 1
+    links = {edge: i for i, edge in enumerate(sorted(edges))}
     link_to = np.array([b for _, b in links], np.int64)
     next_link = np.full((routers, routers), -1, np.int64)
     for a in range(routers):
@@ -46,49 +51,52 @@ def _toward(a: int, b: int, size: int, wrap: bool) -> int:
     return (a + (1 if 2 * up <= size else -1)) % size
 
 
-def _grid(noc: Noc, cores: int, wrap: bool) -> tuple[nx.DiGraph, Step, list[int]]:
+def _grid(noc: Noc, cores: int, wrap: bool) -> Topology:
     columns = min(noc.columns, cores)
     rows = -(-cores // columns)
     if wrap and cores % columns:
         raise SpecError(
-            f"a torus of {columns} columns needs core_count to be a multiple of it, got {cores}; use mesh or {columns * rows} cores",
+            f"a torus of {columns} columns needs core_count to be a multiple of it, got {cores}; "
+            f"use mesh or {columns * rows} cores",
             ("device", "noc", "columns"),
         )
 
+    # The cores of a short last row stand at the end where the snake of full rows arrives, so that the snake stays one line of
+    # neighbours.
+    missing = rows * columns - cores if rows % 2 == 0 else 0
+
+    def place(core: int) -> tuple[int, int]:
+        y, x = divmod(core, columns)
+        return y, x + (missing if y == rows - 1 else 0)
+
+    at = {place(core): core for core in range(cores)}
+
     def step(a: int, b: int) -> int:
-        (ya, xa), (yb, xb) = divmod(a, columns), divmod(b, columns)
-        if xa != xb:
-            next_x = ya * columns + _toward(xa, xb, columns, wrap)
-            if next_x < cores:  # the last row of a mesh may be short: leave it along y first
-                return next_x
-            return a - columns
-        return _toward(ya, yb, rows, wrap) * columns + xa
+        (ya, xa), (yb, xb) = place(a), place(b)
+        beside = (ya, _toward(xa, xb, columns, wrap))
+        if xa != xb and beside in at:
+            return at[beside]
+        # along y; also out of a short last row that does not reach far enough along x
+        return at[(_toward(ya, yb, rows, wrap) if ya != yb else ya - 1, xa)]
 
-    graph = nx.DiGraph()
-    graph.add_nodes_from(range(cores))
-    for a in range(cores):
-        y, x = divmod(a, columns)
-        for ny, nx_ in ((y, x + 1), (y + 1, x)):
-            if wrap:
-                ny, nx_ = ny % rows, nx_ % columns
-            b = ny * columns + nx_
-            if nx_ < columns and b < cores and b != a:
-                graph.add_edges_from([(a, b), (b, a)])
-    snake = [y * columns + (x if y % 2 == 0 else columns - 1 - x) for y in range(rows) for x in range(columns)]
-    return graph, step, [node for node in snake if node < cores]
+    edges: set[tuple[int, int]] = set()
+    for (y, x), a in at.items():
+        for neighbour in ((y, x + 1), (y + 1, x)):
+            key = (neighbour[0] % rows, neighbour[1] % columns) if wrap else neighbour
+            if key in at and at[key] != a:
+                edges |= {(a, at[key]), (at[key], a)}
+    snake = [(y, x if y % 2 == 0 else columns - 1 - x) for y in range(rows) for x in range(columns)]
+    return edges, step, [at[key] for key in snake if key in at]
 
 
-def _ring(noc: Noc, cores: int) -> tuple[nx.DiGraph, Step, list[int]]:
-    graph = nx.DiGraph()
-    graph.add_nodes_from(range(cores))
+def _ring(noc: Noc, cores: int) -> Topology:
+    edges: set[tuple[int, int]] = set()
     for a in range(cores if cores > 1 else 0):
-        graph.add_edges_from([(a, (a + 1) % cores), ((a + 1) % cores, a)])
-    return graph, lambda a, b: _toward(a, b, cores, True), list(range(cores))
+        edges |= {(a, (a + 1) % cores), ((a + 1) % cores, a)}
+    return edges, lambda a, b: _toward(a, b, cores, True), list(range(cores))
 
 
-def _edges(noc: Noc, cores: int) -> tuple[nx.DiGraph, Step, list[int]]:
-    graph = nx.Graph()
-    graph.add_nodes_from(range(cores))
+def _edges(noc: Noc, cores: int) -> Topology:
     if not noc.edges and cores > 1:
         raise SpecError("topology edges needs a list of core pairs, e.g. [[0, 1], [1, 2]]", _WHERE)
     for i, (a, b) in enumerate(noc.edges):
@@ -96,43 +104,46 @@ def _edges(noc: Noc, cores: int) -> tuple[nx.DiGraph, Step, list[int]]:
             raise SpecError(f"edge {a}-{b} joins a core to itself; remove it", (*_WHERE, i))
         if max(a, b) >= cores:
             raise SpecError(f"edge {a}-{b} names core {max(a, b)}, but cores are 0 to {cores - 1}", (*_WHERE, i))
-        graph.add_edge(a, b)
+
+    import networkx as nx
+
+    graph = nx.Graph(noc.edges)
+    graph.add_nodes_from(range(cores))
     parts = sorted(nx.connected_components(graph), key=min)
     if len(parts) > 1:
         raise SpecError(f"the cores are not connected: no path from core 0 to core {min(parts[1])}; add an edge", _WHERE)
     hops = dict(nx.all_pairs_shortest_path_length(graph))
-    near = {a: sorted(graph.neighbors(a)) for a in graph}
+    near: dict[int, list[int]] = {a: sorted(graph.neighbors(a)) for a in graph}
 
     def step(a: int, b: int) -> int:
         return next(c for c in near[a] if hops[c][b] == hops[a][b] - 1)
 
     _refuse_deadlock(graph, step)
-    return graph.to_directed(), step, list(nx.dfs_preorder_nodes(graph, 0))
+    return set(graph.to_directed().edges), step, list(nx.dfs_preorder_nodes(graph, 0))
 
 
-def _refuse_deadlock(graph: nx.Graph, step: Step) -> None:
+def _refuse_deadlock(graph: Any, step: Step) -> None:
+    """A link waits for the next one on every route that takes both; each such pair begins the route of the first one's source."""
+    import networkx as nx
+
     waits = nx.DiGraph()
-    for a in graph:
-        for b in graph:
-            node, previous = a, None
-            while node != b:
-                link = (node, step(node, b))
-                if previous is not None:
-                    waits.add_edge(previous, link)
-                previous, node = link, link[1]
+    for b in sorted(graph):
+        for a in sorted(graph):
+            if a != b and (middle := step(a, b)) != b:
+                waits.add_edge((a, middle), (middle, step(middle, b)))
     try:
         cycle = nx.find_cycle(waits)
     except nx.NetworkXNoCycle:
         return
     loop = ">".join(str(link[0][0]) for link in cycle)
     raise SpecError(
-        f"the edges form a cycle whose links can wait for each other for ever (cores {loop}>{cycle[0][0][0]}); remove an edge, or use "
-        f"topology mesh, torus or ring, whose routes cannot deadlock",
+        f"the edges form a cycle whose links can wait for each other for ever (cores {loop}>{cycle[0][0][0]}); "
+        f"remove an edge, or use topology mesh, torus or ring, whose routes cannot deadlock",
         _WHERE,
     )
 
 
-_TOPOLOGIES: dict[str, Callable[[Noc, int], tuple[nx.DiGraph, Step, list[int]]]] = {
+_TOPOLOGIES: dict[str, Callable[[Noc, int], Topology]] = {
     "mesh": lambda noc, cores: _grid(noc, cores, False),
     "torus": lambda noc, cores: _grid(noc, cores, True),
     "ring": _ring,

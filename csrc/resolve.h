@@ -1,0 +1,43 @@
+/* Shared by the files that turn operators into service demands. */
+#ifndef HDA_RESOLVE_H
+#define HDA_RESOLVE_H
+
+#include "engine.h"
+
+#define ACCUMULATOR_BYTES 4.0 /* partial sums are fp32 */
+#define TRY(call)                              \
+    do {                                       \
+        const hda_status_t status_ = (call);   \
+        if (status_ != HDA_OK) return status_; \
+    } while (0)
+
+/* Raise a unit's time to what the NoC port or global memory needs to feed it. */
+void resolve_feed(work_t *work, int unit, double port, double global);
+
+/* The least time of a transfer: through NoC ports and through global memory. */
+void resolve_feed_time(work_t *work, double port, double global);
+
+/* The collective between devices that follows an operator. Per device and tensor of S bytes on d devices (papers.md 3.8, noc README 10):
+ * all-gather receives (d-1)/d S; all-reduce (d-1) S direct, 2(d-1)/d S on a ring, 2 S on a tree. */
+void resolve_sync(const hda_device_t *device, const hda_op_t *op, int64_t rows, work_t *work);
+
+/* Resolve an operator on the given number of cores. `demand` is what the operator's own file needs to know. */
+typedef hda_status_t (*resolver_t)(hda_program_t *program, const hda_op_t *op, const void *demand,
+                                   int64_t cores, int64_t core, int estimate, work_t *work);
+
+/* Resolve on the number of cores, of those with at most three significant bits (and all of them if they share a global memory), for which the
+ * later of the units plus the exchange between cores is least: more cores compute less each but talk longer. */
+hda_status_t resolve_on_best_cores(hda_program_t *program, const hda_op_t *op, const void *demand,
+                                   int64_t core, int estimate, resolver_t resolver, work_t *work);
+
+/* resolve_gemm.c and resolve_attention.c */
+hda_status_t resolve_linear(hda_program_t *program, const hda_op_t *op, int64_t rows, grid_t grid,
+                            int64_t core, int estimate, work_t *work);
+hda_status_t resolve_experts(hda_program_t *program, const hda_op_t *op, int64_t rows, int64_t core,
+                             int estimate, work_t *work);
+hda_status_t resolve_prefill(hda_program_t *program, const hda_op_t *op, const rows_t *rows,
+                             int64_t core, int estimate, work_t *work);
+hda_status_t resolve_decode(hda_program_t *program, const hda_op_t *op, const rows_t *rows,
+                            int64_t core, int estimate, work_t *work);
+
+#endif
