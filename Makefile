@@ -21,7 +21,7 @@ bench: $(VENV)/.dev
 lint: $(VENV)/.lint
 	$(BIN)/ruff check hdasim tests benchmarks setup.py
 	$(BIN)/mypy
-	$(BIN)/cython-lint hdasim/core/_core.pyx
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint hdasim/core/_core.pyx
 	$(BIN)/clang-format --dry-run --Werror csrc/*.[ch] tests/c/*.c
 
 format: $(VENV)/.lint

@@ -7,7 +7,7 @@ import os
 from glob import glob
 
 from Cython.Build import cythonize
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 
 
 def switched(name: str) -> bool:
@@ -37,4 +37,11 @@ core = Extension(
     extra_link_args=link_args,
     libraries=["m"],
 )
-setup(ext_modules=cythonize([core], compiler_directives=directives))
+setup(
+    ext_modules=cythonize([core], compiler_directives=directives),
+    # traces/ stands beside the package in the source tree and inside it once installed
+    packages=[*find_packages(include=["hdasim", "hdasim.*"]), "hdasim.presets.traces"],
+    package_dir={"hdasim.presets.traces": "traces"},
+    include_package_data=False,
+    package_data={"hdasim": ["py.typed", "core/*.pyi", "presets/*/*"], "hdasim.presets.traces": ["*"]},
+)

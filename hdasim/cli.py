@@ -1,7 +1,12 @@
-"""Command line: each command is parse -> call one function -> print. stdout is the result, stderr progress; see `main` for exit codes."""
+"""Command line: each command is parse -> call one function -> print. stdout is the result, stderr progress.
+
+Commands import what they need in order: first the specification, so that a mistake in it is answered at once, then the simulator,
+then what prints.
+"""
 
 import argparse
 import os
+import re
 import sys
 import textwrap
 import time
@@ -13,6 +18,7 @@ from . import __version__
 from .errors import HdasimError, SpecError
 
 EXIT_OK, EXIT_INTERNAL, EXIT_USER, EXIT_INTERRUPTED = 0, 1, 2, 130
+_MOST_TOKENS, _MOST_SEQUENCES = 2**31, 2**20
 
 
 class _Parser(argparse.ArgumentParser):
@@ -24,8 +30,11 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="hdasim", description="Simulate LLM serving: chip + model + traffic -> latency, throughput, utilisation.",
-                     allow_abbrev=False)  # fmt: skip
+    parser = _Parser(
+        prog="hdasim", description="Simulate LLM serving: chip + model + traffic -> latency, throughput, utilisation.",
+        epilog="example:\n  hdasim run ador-llama3-8b\n  hdasim run --help",
+        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+    )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"hdasim {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
     _run_parser(commands)
@@ -50,19 +59,23 @@ def _add(commands: Any, name: str, function: Callable[[argparse.Namespace], int]
 
 def _experiment_arguments(parser: Any) -> None:
     parser.add_argument("file", metavar="FILE", help="experiment file (model.yaml) or the name of a shipped experiment")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key, e.g. device.core_count=64")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
+                        help="override a key, e.g. device.core_count=64; may be given often")  # fmt: skip
 
 
 def _run_parser(commands: Any) -> None:
     parser = _add(commands, "run", _run, "simulate serving and print the table (the main job)",
-                  "hdasim run ador-llama3-8b\nhdasim run model.yaml --request-rate 8 --num-prompts 500 --output-dir out")  # fmt: skip
+                  "hdasim run ador-llama3-8b\n"
+                  "hdasim run model.yaml --request-rate 8 --num-prompts 500 --output-dir out")  # fmt: skip
     _experiment_arguments(parser)
-    parser.add_argument("--output-dir", metavar="DIR", help="where result.json, requests.csv, steps.csv, spec.yaml go (results/NAME)")
-    parser.add_argument("--seed", type=int, metavar="N", help="same as --set seed=N")
-    parser.add_argument("--trace", metavar="FILE", help="replay this trace")
+    parser.add_argument("--output-dir", metavar="DIR",
+                        help="where result.json, requests.csv, steps.csv, spec.yaml go (results/NAME)")  # fmt: skip
+    parser.add_argument("--seed", metavar="N", help="same as --set seed=N")
+    parser.add_argument("--trace", metavar="FILE", help="replay the arrivals and lengths of this trace in place of the workload")
     parser.add_argument("--request-rate", metavar="R", help="requests per second of generated arrivals (inf: all at once)")
-    parser.add_argument("--num-prompts", type=int, metavar="N", help="number of requests")
-    parser.add_argument("--goodput", nargs="+", default=[], metavar="GOAL:MS", help="service levels in ms, e.g. ttft:200 tpot:50")
+    parser.add_argument("--num-prompts", metavar="N", help="number of requests; of a trace, the first N")
+    parser.add_argument("--goodput", nargs="+", default=[], metavar="GOAL:MS",
+                        help="service levels in ms, e.g. ttft:200 tpot:50 e2el:9000")  # fmt: skip
 
 
 def _step_parser(commands: Any) -> None:
@@ -70,8 +83,9 @@ def _step_parser(commands: Any) -> None:
                   "hdasim step ador-llama3-8b --phase decode --batch-size 32 --isl 1024")  # fmt: skip
     _experiment_arguments(parser)
     parser.add_argument("--phase", choices=("prefill", "decode", "mixed"), required=True)
-    parser.add_argument("--batch-size", type=int, required=True, metavar="B", help="sequences")
-    parser.add_argument("--isl", "--input-len", type=int, required=True, metavar="N", help="prompt tokens, or cached tokens in decode")
+    parser.add_argument("--batch-size", type=_whole(_MOST_SEQUENCES), required=True, metavar="B", help="sequences")
+    parser.add_argument("--isl", "--input-len", type=_whole(_MOST_TOKENS), required=True, metavar="N",
+                        help="prompt tokens, or cached tokens in decode")  # fmt: skip
     parser.add_argument("--exact", action="store_true", help="execute every core and layer (same answer, slower)")
 
 
@@ -79,35 +93,58 @@ def _compile_parser(commands: Any) -> None:
     parser = _add(commands, "compile", _compile, "print the memory map and the cores' instruction streams",
                   "hdasim compile ador-llama3-8b --tokens 1 1024")  # fmt: skip
     _experiment_arguments(parser)
-    parser.add_argument("--tokens", type=int, nargs="+", metavar="T", help="tokens in the steps to show (1 and max_num_batched_tokens)")
+    parser.add_argument("--tokens", type=_whole(_MOST_SEQUENCES), nargs="+", metavar="T",
+                        help="tokens in the steps to show (1 and max_num_batched_tokens)")  # fmt: skip
 
 
 def _trace_parser(commands: Any) -> None:
-    parser = commands.add_parser("trace", help="look at and make request traces", description="Look at and make request traces.")
+    parser = commands.add_parser(
+        "trace", help="look at and make request traces", description="Look at and make request traces.", allow_abbrev=False,
+        epilog="example:\n  hdasim trace describe traces/azure-conv-like.csv",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=_Parser)
-    describe = _add(actions, "describe", _trace_describe, "statistics of a trace", "hdasim trace describe traces/azure-conv-like.csv")
+    describe = _add(actions, "describe", _trace_describe, "statistics of a trace",
+                    "hdasim trace describe traces/azure-conv-like.csv")  # fmt: skip
     describe.add_argument("file", metavar="TRACE")
     generate = _add(actions, "generate", _trace_generate, "generate a trace from a workload file",
                     "hdasim trace generate traces/azure-conv-like.yaml --output out.csv")  # fmt: skip
     generate.add_argument("file", metavar="WORKLOAD", help="a file with workload: and seed:")
     generate.add_argument("--output", required=True, metavar="FILE")
-    generate.add_argument("--seed", type=int, metavar="N", help="instead of the file's seed")
+    generate.add_argument("--seed", type=_whole(2**53 - 1, least=0), metavar="N", help="instead of the file's seed")
 
 
-def _run_overrides(args: argparse.Namespace) -> list[str]:
-    """The short options of `run` as overrides."""
-    overrides = list(args.set)
+def _whole(most: int, least: int = 1) -> Callable[[str], int]:
+    """Converter of an option's text to an integer in a range."""
+
+    def convert(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,16}", text) or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"expected a whole number from {least} to {most}, got {text[:40]!r}")
+        return int(text)
+
+    return convert
+
+
+def _run_overrides(args: argparse.Namespace) -> list[str | tuple[str, str]]:
+    """`--set` and the short options of `run` as overrides; what an option sets, errors blame on the option."""
+    overrides: list[str | tuple[str, str]] = []
     if args.trace is not None:
-        overrides.append("workload.arrival={kind: trace, path: " + _quoted(os.path.abspath(args.trace)) + "}")
-    for key, value in (("seed", args.seed), ("workload.arrival.request_rate", args.request_rate), ("workload.num_prompts", args.num_prompts)):
+        path = _quoted(os.path.abspath(args.trace))
+        overrides.append((f"workload={{arrival: {{kind: trace, path: {path}}}}}", f"--trace {args.trace}"))
+    overrides += args.set
+    for option in ("seed", "request_rate", "num_prompts"):
+        value = getattr(args, option)
         if value is not None:
-            overrides.append(f"{key}={value}")
+            overrides.append((f"{_KEYS[option]}={value}", f"--{option.replace('_', '-')} {value}"))
     for goal in args.goodput:
         name, colon, milliseconds = goal.partition(":")
-        if not colon:
-            raise SpecError(f"--goodput {goal}: expected GOAL:MS such as ttft:200")
-        overrides.append(f"slo.{name}={milliseconds} ms")
+        if not colon or name not in ("ttft", "tpot", "e2el"):
+            raise SpecError("expected GOAL:MS with goal ttft, tpot or e2el, such as ttft:200", place=f"--goodput {goal}")
+        overrides.append((f"slo.{name}={_quoted(milliseconds + ' ms')}", f"--goodput {goal}"))
     return overrides
+
+
+_KEYS = {"seed": "seed", "request_rate": "workload.arrival.request_rate", "num_prompts": "workload.num_prompts"}
 
 
 def _quoted(text: str) -> str:
@@ -117,7 +154,9 @@ def _quoted(text: str) -> str:
 def _console() -> Any:
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else 160, soft_wrap=not sys.stdout.isatty())
+    if sys.stdout.isatty():
+        return Console(width=max(160, Console().width), soft_wrap=True)  # a narrow terminal wraps what would else be cut
+    return Console(force_terminal=False, no_color=True, width=160, soft_wrap=True)
 
 
 def _out(text: str) -> None:
@@ -125,40 +164,49 @@ def _out(text: str) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from .report.files import result_document, to_json, write_run
-    from .report.progress import Reporter
-    from .report.table import print_result
-    from .simulate import simulate
     from .spec.load import locate, open_experiment
 
     started = time.perf_counter()
     experiment, document = open_experiment(args.file, _run_overrides(args))
-    folder = Path(args.output_dir or Path("results") / experiment.name)
+
+    from .report.files import make_folder, result_document, to_json, write_run
+    from .report.progress import Reporter
+    from .simulate import simulate
+
+    name = re.sub(r"[^\w.+-]+", "-", experiment.name).strip(".-") or "experiment"
+    folder = Path(args.output_dir if args.output_dir is not None else Path("results") / name)
+    make_folder(folder)
     with Reporter() as reporter, locate(document):
         result = simulate(experiment, reporter)
     write_run(result, folder)
     if args.json:
         _out(to_json(result_document(result)))
     else:
+        from .report.table import print_result
+
         print_result(result, _console())
     note = "interrupted; what was done is saved" if result.served.interrupted else "done"
-    sys.stderr.write(f"{note}: {result.served.steps.size:,} steps in {time.perf_counter() - started:.2f} s, files in {folder}\n")
+    spent = time.perf_counter() - started
+    sys.stderr.write(f"{note}: {result.served.steps.size:,} steps in {spent:.2f} s, files in {folder}\n")
     return EXIT_INTERRUPTED if result.served.interrupted else EXIT_OK
 
 
 def _step(args: argparse.Namespace) -> int:
-    from .report.files import to_json
-    from .report.table import print_step, step_rows
-    from .simulate import step
     from .spec.load import locate, open_experiment
 
     experiment, document = open_experiment(args.file, args.set)
+
+    from .report.files import to_json
+    from .report.table import print_step, step_rows
+    from .simulate import step
+
     with locate(document):
         machine, record, ops = step(experiment, args.phase, args.batch_size, args.isl, exact=args.exact)
     rows = step_rows(machine, record, ops)
-    title = f"{experiment.model.name} on {experiment.serving.device_count} x {experiment.device.name}: {args.phase}, {args.batch_size} x {args.isl}"
+    group = f"{experiment.serving.device_count} x {experiment.device.name}"
+    title = f"{experiment.model.name} on {group}: {args.phase}, {args.batch_size} x {args.isl}"
     if args.json:
-        head = {"title": title, "time": float(record["time"]), "bound": float(record["bound"]), "dram_bytes": float(record["dram_bytes"])}
+        head = {"title": title, **{key: float(record[key]) for key in ("time", "bound", "dram_bytes")}}
         _out(to_json({**head, "operators": rows}))
     else:
         print_step(title, record, rows, _console())
@@ -168,17 +216,19 @@ def _step(args: argparse.Namespace) -> int:
 def _compile(args: argparse.Namespace) -> int:
     import dataclasses
 
-    from .compiler.text import describe
-    from .device.latency import build
-    from .report.files import to_json
     from .spec.load import locate, open_experiment
 
     experiment, document = open_experiment(args.file, args.set)
+
+    from .compiler.text import describe
+    from .device.latency import build
+    from .report.files import to_json
+
     most = experiment.serving.max_num_batched_tokens
     tokens = args.tokens or [1, most]
     for count in tokens:
         if not 1 <= count <= most:
-            raise SpecError(f"--tokens {count}: a step has 1 to {most} tokens (serving.max_num_batched_tokens)")
+            raise SpecError(f"a step has 1 to {most} tokens (serving.max_num_batched_tokens)", place=f"--tokens {count}")
     with locate(document):
         machine = build(experiment)
     if args.json:
@@ -198,7 +248,8 @@ def _trace_describe(args: argparse.Namespace) -> int:
         _out(to_json(statistics))
     else:
         for key, value in statistics.items():
-            _out(f"{key:16} {'-' if value is None else f'{value:,.4g}'}\n")
+            shown = "-" if value is None else f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+            _out(f"{key:16} {shown}\n")
     return EXIT_OK
 
 

@@ -1,7 +1,8 @@
 """From per-request and per-step arrays to a summary, in vLLM's definitions and key names.
 
-TTFT = first token - arrival, TPOT = (E2EL - TTFT) / (output tokens - 1) over requests with two or more, ITL = gaps between output tokens pooled
-over requests (ADOR's TBT), E2EL = last token - arrival. Percentiles are exact, linear between order statistics (numpy's default).
+TTFT = first token - arrival, TPOT = (E2EL - TTFT) / (output tokens - 1) over requests with two or more, ITL = gaps between
+output tokens pooled over requests (ADOR's TBT), E2EL = last token - arrival. Percentiles are exact, linear between order
+statistics (numpy's default).
 """
 
 import math
@@ -64,7 +65,7 @@ def request_times(served: Served) -> dict[str, Floats]:
 
 def good_requests(served: Served, slo: SLO) -> npt.NDArray[np.bool_]:
     """Finished requests that meet every goal; one output token counts as TPOT 0."""
-    good = served.outcomes["state"] == _FINISHED
+    good: npt.NDArray[np.bool_] = served.outcomes["state"] == _FINISHED
     for name, seconds in request_times(served).items():
         goal = getattr(slo, name)
         if goal is not None:
@@ -129,8 +130,8 @@ def _occupancy(steps: np.ndarray, pages: int) -> dict[str, float | None]:
 def _utilization(steps: np.ndarray, machine: Machine, duration: float) -> dict[str, float | None]:
     """Shares while steps run, per device.
 
-    systolic_array, mac_tree: useful multiply-accumulates / peak. dram, p2p: bytes / (peak bandwidth x time). vector_unit, noc: time that the busiest
-    core's unit is occupied. busy: share of the run's duration in which a step runs.
+    systolic_array, mac_tree: useful multiply-accumulates / peak. dram, p2p: bytes / (peak bandwidth x time). vector_unit, noc:
+    time that the busiest core's unit is occupied. busy: share of the run's duration in which a step runs.
     """
     busy = float(steps["time"].sum())
     if not busy:

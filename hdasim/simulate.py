@@ -40,14 +40,17 @@ def simulate(experiment: Experiment, progress: Progress | None = None) -> Result
     return Result(experiment, machine, served, summarise(served, machine, experiment.slo))
 
 
-def step(experiment: Experiment, phase: str, batch_size: int, input_len: int, *, exact: bool = False) -> tuple[Machine, Any, np.ndarray]:
+def step(
+    experiment: Experiment, phase: str, batch_size: int, input_len: int, *, exact: bool = False
+) -> tuple[Machine, Any, np.ndarray]:
     """Execute one step: (machine, STEP record, OP_STEP array); see `core.layout` for their fields.
 
     Parameters
     ----------
     phase
-        "prefill": `batch_size` prompts of `input_len` tokens at once. "decode": `batch_size` sequences with `input_len` cached tokens each.
-        "mixed": those decodes beside one prompt chunk that fills the token budget, or `input_len` tokens if that is less.
+        "prefill": `batch_size` prompts of `input_len` tokens at once. "decode": `batch_size` sequences with `input_len` cached
+        tokens each. "mixed": those decodes beside one prompt chunk that fills the token budget, or `input_len` tokens if that
+        is less.
     exact
         Execute every core and every layer instead of one of each kind; the answer is the same, only slower.
 
@@ -64,7 +67,9 @@ def step(experiment: Experiment, phase: str, batch_size: int, input_len: int, *,
         q_len, past = [input_len] * batch_size, [0] * batch_size
     elif phase == "mixed":
         if budget <= batch_size:
-            raise SpecError(f"{batch_size} decoding sequences fill the budget of {budget} tokens; raise serving.max_num_batched_tokens")
+            raise SpecError(
+                f"{batch_size} decoding sequences fill the budget of {budget} tokens; raise serving.max_num_batched_tokens"
+            )
         q_len, past = [*q_len, min(input_len, budget - batch_size)], [*past, 0]
     tokens = sum(q_len)
     if tokens > MAX_STEP_TOKENS:

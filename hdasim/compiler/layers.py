@@ -1,6 +1,7 @@
 """A model's decoder step as blocks of operators: prologue, one block for each kind of layer, epilogue (papers.md 3.1)."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ..spec.model import Layer, Model
 from .ops import ROTARY_OPS, Op, activation_ops, norm_bytes, norm_ops, routing_ops, softmax_ops
@@ -9,7 +10,7 @@ from .parallel import Shard
 
 @dataclass(frozen=True)
 class Context:
-    """What the builders of operators need: model, shard, cost of an exponential, whether decode and prefill attention may overlap."""
+    """What builders of operators need: model, shard, cost of an exponential, whether decode and prefill attention may overlap."""
 
     model: Model
     shard: Shard
@@ -68,8 +69,8 @@ def _projections(ctx: Context) -> list[Op]:
 def _mla_projections(ctx: Context) -> list[Op]:
     """Multi-head latent attention: low-rank queries, one latent per token, up-projected for prefill and absorbed for decode.
 
-    kv_b_proj has a row for each decoding token (W_UK on its query and W_UV on its output, together the same products as one up-projection)
-    and for each token of a prefill's context. The down-projections are replicated on all devices.
+    kv_b_proj has a row for each decoding token (W_UK on its query and W_UV on its output, together the same products as one
+    up-projection) and for each token of a prefill's context. The down-projections are replicated on all devices.
     """
     m, s = ctx.model, ctx.shard
     query = s.heads * (m.qk_nope_head_dim + m.qk_rope_head_dim)
@@ -92,14 +93,17 @@ def _attention(ctx: Context, layer: Layer, source: str) -> list[Op]:
     """Attention of prefill and of decode, and the write of new keys and values."""
     m, s = ctx.model, ctx.shard
     elements = m.kv_lora_rank + m.qk_rope_head_dim if m.is_mla else 2 * s.kv_heads * m.head_dim
-    common = {"vector_ops": softmax_ops(ctx.exp_ops), "window": layer.window, "kv_elements": elements, "gather": True}
+    common: dict[str, Any] = {
+        "vector_ops": softmax_ops(ctx.exp_ops), "window": layer.window, "kv_elements": elements, "gather": True,
+    }  # fmt: skip
     prefill = Op(
         name="prefill_attention", kind="prefill_attention", after=(source,), kv_heads=s.kv_heads, group=s.heads // s.kv_heads,
         key_dim=m.head_dim, value_dim=m.v_head_dim, **common,
     )  # fmt: skip
     decode = replace(
-        prefill, name="decode_attention", kind="decode_attention", after=(source if ctx.overlap_attention else "prefill_attention",)
-    )
+        prefill, name="decode_attention", kind="decode_attention",
+        after=(source if ctx.overlap_attention else "prefill_attention",),
+    )  # fmt: skip
     if m.is_mla:
         decode = replace(
             decode, kv_heads=1, group=s.heads, key_dim=m.kv_lora_rank + m.qk_rope_head_dim, value_dim=m.kv_lora_rank
@@ -128,7 +132,7 @@ def _mlp(ctx: Context, source: str, width: int, full_width: int, prefix: str = "
 
 def _experts(ctx: Context, source: str) -> list[Op]:
     m, s = ctx.model, ctx.shard
-    routed = {"kind": "experts", "k": 0, "n": 0, "experts": m.num_experts, "top_k": m.num_experts_per_tok}
+    routed: dict[str, Any] = {"kind": "experts", "k": 0, "n": 0, "experts": m.num_experts, "top_k": m.num_experts_per_tok}
     router = ctx.linear("router", (source,), m.hidden_size, m.num_experts, wide=True)
     choose = _vector("routing", ("router",), m.num_experts, routing_ops(m.num_experts_per_tok, ctx.exp_ops))
     k, n = ctx.column(m.hidden_size, s.moe_intermediate * (2 if m.gated else 1))

@@ -1,7 +1,7 @@
 """Operators of a decoder step and what they cost in vector operations.
 
-An `Op` describes one operator on one device of a tensor-parallel group; sizes that change from step to step are its rows. `layers.py`
-builds lists of them, `program.py` turns them into the arrays that the C engine executes.
+An `Op` describes one operator on one device of a tensor-parallel group; sizes that change from step to step are its rows.
+`layers.py` builds lists of them, `program.py` turns them into the arrays that the C engine executes.
 """
 
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 class Op:
     """One operator of a block.
 
-    `kind`, `rows`, `sync` are the words of `core.layout`. `after` names operators of the same block (or "input": the previous block).
-    GEMMs are rows x `k` by `k` x `n`. Bytes are per device. Fields mirror ``hda_op_t`` in csrc/program.h.
+    `kind`, `rows`, `sync` are the words of `core.layout`. `after` names operators of the same block (or "input": the previous
+    block). GEMMs are rows x `k` by `k` x `n`. Bytes are per device. Fields mirror ``hda_op_t`` in csrc/program.h.
     """
 
     name: str
@@ -49,8 +49,8 @@ def norm_ops(norm: str) -> float:
     """Residual addition and normalisation.
 
     RMSNorm: add residual, multiply-accumulate the square, multiply by 1/rms, multiply by the gain = 4.
-    LayerNorm: add residual, accumulate the sum, multiply-accumulate the square, subtract the mean, multiply by 1/sigma, gain and bias in one
-    multiply-add = 6.
+    LayerNorm: add residual, accumulate the sum, multiply-accumulate the square, subtract the mean, multiply by 1/sigma, gain and
+    bias in one multiply-add = 6.
     """
     return 4.0 if norm == "rmsnorm" else 6.0
 
@@ -64,7 +64,7 @@ ROTARY_OPS = 3.0  # x * cos + rotated x * sin: two products and a sum
 
 
 def activation_ops(activation: str, gated: bool, e: int) -> float:
-    """relu 1; silu (x / (1 + exp -x)): exp + add + divide; gelu (tanh form): polynomial 4 + tanh by exp + 3; gate: one product."""
+    """relu 1; silu (x / (1 + exp -x)): exp + add + divide; gelu (tanh form): polynomial 4, tanh by exp + 3; gate: a product."""
     name = activation.lower()
     base = 1.0 if "relu" in name else e + 2.0 if "silu" in name or "swi" in name else e + 7.0
     return base + (1.0 if gated else 0.0)

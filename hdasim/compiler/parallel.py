@@ -1,7 +1,7 @@
 """Tensor-parallel shards: how a model's dimensions are divided over `device_count` devices, and which collectives that needs.
 
-Methods (papers.md 3.8, volumes per layer and device for B tokens of b bytes): ``megatron`` two all-reduces of H; ``all_gather`` gathers of
-attention output H, projection H, FFN activation F, FFN output H; ``all_reduce`` the same four tensors, reduced.
+Methods (papers.md 3.8, volumes per layer and device for B tokens of b bytes): ``megatron`` two all-reduces of H; ``all_gather``
+gathers of attention output H, projection H, FFN activation F, FFN output H; ``all_reduce`` the same four tensors, reduced.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from ..spec.model import Model
 
 @dataclass(frozen=True)
 class Shard:
-    """Dimensions on one device. `heads` query heads in `kv_heads` groups; KV heads are replicated when there are fewer than devices."""
+    """Dimensions on one device. `heads` query heads in `kv_heads` groups; fewer KV heads than devices are replicated."""
 
     device_count: int
     method: str
@@ -27,7 +27,8 @@ class Shard:
 def _divided(name: str, value: int, devices: int) -> int:
     if value % devices:
         raise SpecError(
-            f"{name} {value} is not divisible by {devices} devices; use one of {_divisors(value, 4 * devices)}", ("serving", "device_count")
+            f"{name} {value} is not divisible by {devices} devices; use one of {_divisors(value, 4 * devices)}",
+            ("serving", "device_count"),
         )
     return value // devices
 

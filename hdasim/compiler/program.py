@@ -39,7 +39,7 @@ class MemoryMap:
 
 @dataclass(frozen=True)
 class CompiledProgram:
-    """Blocks in the order of execution, the segments that repeat them, and the memory map; one instance for each (shard, device, plan)."""
+    """Blocks in the order of execution, the segments that repeat them, and the memory map; one for each (shard, device, plan)."""
 
     blocks: tuple[Block, ...]
     block_names: tuple[str, ...]
@@ -74,8 +74,8 @@ class CompiledProgram:
         return ops, blocks, segments
 
 
-_PLAIN = ("sync_bytes", "k", "n", "weight_bytes", "experts", "top_k", "vector_ops", "reduce_bytes", "kv_heads", "group", "key_dim",
-          "value_dim", "window", "kv_elements", "gather")  # fmt: skip
+_PLAIN = ("sync_bytes", "k", "n", "weight_bytes", "experts", "top_k", "vector_ops", "reduce_bytes", "kv_heads", "group",
+          "key_dim", "value_dim", "window", "kv_elements", "gather")  # fmt: skip
 
 
 def _encode(op: Op, index: dict[str, int], record: np.ndarray) -> None:
@@ -85,14 +85,14 @@ def _encode(op: Op, index: dict[str, int], record: np.ndarray) -> None:
     after = [index[name] for name in op.after]
     if len(after) > 2:
         raise ValueError(f"{op.name} waits for {len(after)} operators; the engine takes two")
-    record["after"][0] = (after + [-2, -2])[:2]
+    record["after"][0] = [*after, -2, -2][:2]
     for field in _PLAIN:
         record[field] = getattr(op, field)
 
 
 def _pattern(layers: tuple[Layer, ...]) -> list[tuple[tuple[Layer, ...], int]]:
     """Layers as (pattern, repetitions): runs of equal layers, or one repeating pattern of up to 8 layers if that is shorter."""
-    runs = [((kind,), len(list(same))) for kind, same in groupby(layers)]
+    runs: list[tuple[tuple[Layer, ...], int]] = [((kind,), len(list(same))) for kind, same in groupby(layers)]
     for length in range(2, 9):
         if len(layers) % length == 0 and layers == layers[:length] * (len(layers) // length) and len(runs) > length:
             return [(layers[:length], len(layers) // length)]
@@ -151,9 +151,9 @@ def _memory_map(experiment: Experiment, program: CompiledProgram) -> MemoryMap:
     pages = int((usable - weights - activations) // page)
     if pages < 1:
         raise CapacityError(
-            f"{model.name} needs {(weights + activations + page) / 1e9:.2f} GB on each of {serving.device_count} {device.name} for weights, "
-            f"activations and one page of KV cache; {usable / 1e9:.2f} GB are usable ({device.dram.capacity / 1e9:.2f} GB x "
-            f"memory_utilization {serving.memory_utilization:g}); {_advice(experiment)}",
+            f"{model.name} needs {(weights + activations + page) / 1e9:.2f} GB on each of {serving.device_count} {device.name} "
+            f"for weights, activations and one page of KV cache; {usable / 1e9:.2f} GB are usable "
+            f"({device.dram.capacity / 1e9:.2f} GB x memory_utilization {serving.memory_utilization:g}); {_advice(experiment)}",
             ("serving", "device_count"),
         )
     return MemoryMap(device.dram.capacity, usable, weights, activations, page, pages)
@@ -167,8 +167,8 @@ def _check_weights(experiment: Experiment) -> None:
         return
     least = int(-(-needed // capacity))
     raise CapacityError(
-        f"{model.name} needs {needed / 1e9:.2f} GB for weights alone: {least} x {device.name} by capacity ({capacity / 1e9:.2f} GB each), "
-        f"the experiment has {serving.device_count}; {_advice(experiment)}",
+        f"{model.name} needs {needed / 1e9:.2f} GB for weights alone: {least} x {device.name} by capacity "
+        f"({capacity / 1e9:.2f} GB each), the experiment has {serving.device_count}; {_advice(experiment)}",
         ("serving", "device_count"),
     )
 

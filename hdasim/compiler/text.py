@@ -133,7 +133,8 @@ def _linear_instructions(op: Op, m: Any, rows: str) -> Iterator[tuple[str, str]]
     if not columns:
         return
     size = op.k * columns * op.weight_bytes
-    yield "dma", f"stream {size:,.0f} B of weights x {m['row_tiles']} passes, {min(size, float(m['prefetch_bytes'])):,.0f} B ahead"
+    ahead = min(size, float(m["prefetch_bytes"]))
+    yield "dma", f"stream {size:,.0f} B of weights x {m['row_tiles']} passes, {ahead:,.0f} B ahead"
     if m["grid_cols"] > 1 and m["home"] == 0:
         yield "noc", f"all-gather {m['m']} rows of {op.k} over {m['grid_cols']} cores, {m['column_tiles']} column tiles"
     for unit, share in (("sa", m["sa_columns"]), ("mt", m["mt_columns"])):

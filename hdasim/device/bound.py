@@ -12,7 +12,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class RequestBounds:
-    """Lower bounds in seconds, one entry per request: first token, one output token at the start of decoding, mean token, whole request."""
+    """Lower bounds in seconds, one entry per request: first token, second token, mean output token after the first, all."""
 
     ttft: Floats
     itl: Floats
@@ -23,9 +23,10 @@ class RequestBounds:
 def request_bounds(machine: Machine, input_len: npt.NDArray[np.int64], output_len: npt.NDArray[np.int64]) -> RequestBounds:
     """Bounds of requests served alone: max(operations / peak, bytes read / peak DRAM bandwidth).
 
-    The first token needs all multiply-accumulates of its prompt (exact causal pairs) and every weight once; output token j reads every
-    weight and the keys and values of input + j - 1 tokens. The mean over j takes the mean context (the larger of two linear functions
-    is convex, so its mean is no less), or the first context where a window makes the count concave. Of experts only the chosen count.
+    The first token needs all multiply-accumulates of its prompt (exact causal pairs) and every weight once; output token j
+    reads every weight and the keys and values of input + j - 1 tokens. The mean over j takes the mean context (the larger of
+    two linear functions is convex, so its mean is no less), or the first context where a window makes the count concave. Of
+    experts only the chosen count.
     """
     s = input_len.astype(np.float64)
     mean_past = s + np.maximum(output_len - 2, 0) / 2.0

@@ -18,7 +18,7 @@ _DRAM_KINDS = {"constant": 0, "log": 1, "overhead": 2}
 
 @dataclass(frozen=True)
 class Machine:
-    """One device of the experiment's tensor-parallel group with its compiled program; `kv_bytes` is per element of the KV cache."""
+    """One device of the tensor-parallel group with its compiled program; `kv_bytes` is per element of the KV cache."""
 
     compiled: CompiledProgram
     core: Program
@@ -40,10 +40,13 @@ def build(experiment: Experiment) -> Machine:
     """Compile the experiment and bind it to its device; `SpecError` or `CapacityError` if it cannot run."""
     device, serving = experiment.device, experiment.serving
     if serving.device_count > 1 and device.p2p is None:
-        raise SpecError(f"{device.name} has no links to other devices; give p2p: {{bandwidth: ..., latency: ...}}", ("device", "p2p"))
+        raise SpecError(
+            f"{device.name} has no links to other devices; give p2p: {{bandwidth: ..., latency: ...}}", ("device", "p2p")
+        )
     compiled = compile_program(experiment)
     ops, blocks, segments = compiled.arrays()
-    core = Program(_fields(experiment), network(device), ops, blocks, segments, serving.max_num_batched_tokens, serving.block_size)
+    most, page = serving.max_num_batched_tokens, serving.block_size
+    core = Program(_fields(experiment), network(device), ops, blocks, segments, most, page)
     return Machine(compiled, core, device, serving.device_count, experiment.model.kv_cache_bytes)
 
 

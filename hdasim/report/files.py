@@ -1,6 +1,7 @@
 """Results as files: result.json, requests.csv, steps.csv, spec.yaml. The same experiment and seed give the same bytes."""
 
 import csv
+import errno
 import io
 import os
 from pathlib import Path
@@ -29,16 +30,31 @@ def to_json(document: Any) -> str:
     return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
 
 
-def write_run(result: Result, folder: Path) -> None:
-    """Write the four files into `folder`, each one whole or not at all. `SpecError` if the folder cannot be written."""
+def make_folder(folder: Path) -> None:
+    """Make the folder of a run's results, before the work begins; `SpecError` if that or writing into it is not possible."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "permission denied")
+    except (OSError, ValueError) as error:
+        raise _unwritable(folder, error) from None
+
+
+def _unwritable(folder: Path, error: Exception) -> SpecError:
+    reason = getattr(error, "strerror", None) or str(error)
+    return SpecError(f"cannot write results: {reason.lower()}; choose another folder", place=f"--output-dir {folder}")
+
+
+def write_run(result: Result, folder: Path) -> None:
+    """Write the four files into `folder`, each one whole or not at all. `SpecError` if the folder cannot be written."""
+    make_folder(folder)
+    try:
         _write(folder / "result.json", to_json(result_document(result)))
         _write(folder / "spec.yaml", expanded(result.experiment, folder))
         _write(folder / "requests.csv", _requests_csv(result))
         _write(folder / "steps.csv", _steps_csv(result))
     except OSError as error:
-        raise SpecError(f"{folder}: cannot write results: {error.strerror}; choose another --output-dir") from None
+        raise _unwritable(folder, error) from None
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,12 +1,15 @@
-"""Progress of long runs on stderr: a bar on a terminal, a line every few seconds elsewhere, nothing for short runs."""
+"""Progress of long runs on stderr: a bar on a terminal, a line every few seconds elsewhere, nothing for short runs.
+
+rich is imported when the bar is first shown: most runs are over before, and errors should not wait for it.
+"""
 
 import sys
 import time
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 _QUIET, _EVERY = 1.0, 5.0
 
@@ -15,7 +18,8 @@ class Reporter:
     """Callable with (finished requests, all requests, simulated seconds, steps); use as a context manager."""
 
     def __init__(self) -> None:
-        self.started = self.last = time.perf_counter()
+        self.started = time.perf_counter()
+        self.last = -_EVERY  # the first line comes as soon as the run counts as long
         self.bar: Progress | None = None
         self.task: Any = None
 
@@ -36,8 +40,15 @@ class Reporter:
                 sys.stderr.write(f"{finished:,} of {total:,} requests, {simulated:,.0f} s simulated, {steps:,} steps\n")
             return
         if self.bar is None:
-            columns = (BarColumn(), TextColumn("{task.completed:,} of {task.total:,} requests, {task.description}"), TimeElapsedColumn())
-            self.bar = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+            self.bar = _bar()
             self.task = self.bar.add_task("", total=total)
             self.bar.start()
         self.bar.update(self.task, completed=finished, description=f"{simulated:,.0f} s simulated, {steps:,} steps")
+
+
+def _bar() -> "Progress":
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    text = TextColumn("{task.completed:,} of {task.total:,} requests, {task.description}")
+    return Progress(BarColumn(), text, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True), transient=True)

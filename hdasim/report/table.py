@@ -28,7 +28,8 @@ def _percent(value: float | None) -> str:
 
 
 def _grid(title: str, columns: tuple[str, ...]) -> Table:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    header = any(columns)
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=header)
     for i, column in enumerate(columns):
         table.add_column(column, justify="left" if i == 0 else "right", no_wrap=True)
     return table
@@ -58,7 +59,8 @@ def _throughput(result: Result) -> Table:
     table = _grid("Throughput", ("", ""))
     table.add_row("requests completed", f"{s['completed']:,} of {len(result.served.requests):,} in {s['duration']:,.1f} s")
     if s["rejected"]:
-        table.add_row("requests rejected", f"{s['rejected']:,} (longer than the KV cache, or than the budget without chunked prefill)")
+        why = "longer than the KV cache, or than the budget without chunked prefill"
+        table.add_row("requests rejected", f"{s['rejected']:,} ({why})")
     if s["unfinished"]:
         table.add_row("requests unfinished", f"{s['unfinished']:,}")
     table.add_row("requests/s", _number(s["request_throughput"]))
@@ -135,16 +137,18 @@ def step_rows(machine: Any, step: Any, ops: np.ndarray) -> list[dict[str, Any]]:
 
 def print_step(title: str, step: Any, rows: list[dict[str, Any]], console: Console) -> None:
     """Print one step operator by operator."""
-    columns = ("operator", "x", "unit", "time us", "exposed us", "share", "DRAM MB", "links MB", "GFLOP", "of peak", "of DRAM", "bound us",
-               "limited by")  # fmt: skip
+    columns = ("operator", "x", "unit", "time us", "exposed us", "share", "DRAM MB", "links MB", "GFLOP", "of peak", "of DRAM",
+               "bound us", "limited by")  # fmt: skip
     table = _grid(title, columns)
     for r in rows:
         table.add_row(
-            r["operator"], str(r["repeat"]), r["unit"], _number(r["time"] * 1e6, 1), _number(r["exposed"] * 1e6, 1), _percent(r["share"]),
-            _number(r["dram_bytes"] / 1e6, 1), _number(r["p2p_bytes"] / 1e6, 2), _number(r["flops"] / 1e9, 1), _percent(r["utilization"]),
-            _percent(r["bandwidth"]), _number(r["bound"] * 1e6, 1), CAUSE_NAMES.get(r["limited_by"], r["limited_by"]),
+            r["operator"], str(r["repeat"]), r["unit"], _number(r["time"] * 1e6, 1), _number(r["exposed"] * 1e6, 1),
+            _percent(r["share"]), _number(r["dram_bytes"] / 1e6, 1), _number(r["p2p_bytes"] / 1e6, 2),
+            _number(r["flops"] / 1e9, 1), _percent(r["utilization"]), _percent(r["bandwidth"]), _number(r["bound"] * 1e6, 1),
+            CAUSE_NAMES.get(r["limited_by"], r["limited_by"]),
         )  # fmt: skip
     console.print(table, highlight=False)
     bounds = ", ".join(f"{n} {show(float(v), 's')}" for n, v in zip(("compute", "DRAM", "links"), step["bound_by"], strict=True))
     console.print(f"\nstep {show(float(step['time']), 's')}, bound {show(float(step['bound']), 's')} ({bounds})", highlight=False)
-    console.print("time: the operator's busiest unit, all repetitions; exposed: by how much it pushed the end of the step", highlight=False)
+    legend = "time: the operator's busiest unit, all repetitions; exposed: by how much it pushed the end of the step"
+    console.print(legend, highlight=False)

@@ -43,21 +43,22 @@ def serve(machine: Machine, serving: Serving, requests: Requests, progress: Prog
         machine.compiled.memory.page_count,
         serving.enable_chunked_prefill,
     )
-    steps, gaps, count, interrupted = [], [], 0, False
+    parts: list[tuple[np.ndarray, np.ndarray]] = []
+    count, interrupted = 0, False
     try:
         while True:
             new_steps, new_gaps = loop.run(SLICE)
             if not new_steps.size:
                 break
-            steps.append(new_steps)
-            gaps.append(new_gaps.copy())
+            parts.append((new_steps, new_gaps.copy()))  # at once: an interrupt never separates the two
             count += new_steps.size
             if progress is not None:
                 finished, now = loop.progress()
                 progress(finished, len(requests), now, count)
     except KeyboardInterrupt:
         interrupted = True
-    return Served(requests, loop.requests(), _joined(steps, layout.STEP_RECORD), _joined(gaps, layout.GAP), interrupted)
+    steps, gaps = (_joined([part[i] for part in parts], t) for i, t in enumerate((layout.STEP_RECORD, layout.GAP)))
+    return Served(requests, loop.requests(), steps, gaps, interrupted)
 
 
 def _joined(parts: list[np.ndarray], dtype: np.dtype) -> np.ndarray:

@@ -84,6 +84,8 @@ def write(path: str | Path, requests: Requests) -> None:
 
 def _read_text(path: Path) -> str:
     try:
+        if path.is_char_device() or path.is_block_device():
+            raise OSError("this is a device")
         raw = path.read_bytes()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error

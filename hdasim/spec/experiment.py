@@ -1,5 +1,9 @@
 """The top-level document, `model.yaml`."""
 
+from typing import Annotated
+
+from msgspec import Meta
+
 from .base import NonNegativeInt, Spec
 from .hardware import Device
 from .model import Model
@@ -16,4 +20,4 @@ class Experiment(Spec):
     serving: Serving = Serving()
     slo: SLO = SLO()
     seed: NonNegativeInt = 0
-    name: str = "experiment"
+    name: Annotated[str, Meta(min_length=1, max_length=200)] = "experiment"

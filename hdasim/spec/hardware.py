@@ -1,32 +1,52 @@
 """A device: equal cores (systolic array, MAC tree, vector unit, local memory), global memory, DRAM, NoC and device links.
 
-One template describes accelerators such as ADOR and, as an approximation, GPUs and TPUs: a GPU's SM is a core whose tensor units are
-small arrays, its L2 the global memory through which cores exchange data (``noc: {topology: shared}``).
+One template describes accelerators such as ADOR and, as an approximation, GPUs and TPUs: a GPU's SM is a core whose tensor units
+are small arrays, its L2 the global memory through which cores exchange data (``noc: {topology: shared}``).
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from .base import Bytes, BytesPerSecond, Fraction, Hertz, NonNegativeInt, PositiveBytes, PositiveFloat, PositiveInt, Seconds, Spec
+from msgspec import Meta
+
+from .base import (
+    MAX_CORES,
+    MAX_ROUTED_CORES,
+    Bytes,
+    BytesPerSecond,
+    CoreCount,
+    Cycles,
+    Fraction,
+    Hertz,
+    PositiveBytes,
+    PositiveCycles,
+    PositiveFloat,
+    Seconds,
+    Side,
+    Spec,
+    Width,
+)
+
+CoreIndex = Annotated[int, Meta(ge=0, lt=MAX_CORES)]
 
 
 class SystolicArray(Spec):
     """`lanes` weight-stationary arrays of `rows` x `cols` multiply-accumulate cells in each core; rows hold K, columns N."""
 
-    rows: PositiveInt
-    cols: PositiveInt
-    lanes: PositiveInt = 1
+    rows: Side
+    cols: Side
+    lanes: Side = 1
     dataflow: Literal["ws"] = "ws"
 
 
 class MacTree(Spec):
     """`lanes` adder trees of `width` multipliers in each core.
 
-    With `lanes_split`, lanes without reuse of the same weight work on other outputs. Without it 32 trees of width 16 at 1.5 GHz consume
-    1.536 TB/s at batch 1, 77 % of ADOR's 2 TB/s, and the published 90 % is out of reach (papers.md 3.3).
+    With `lanes_split`, lanes without reuse of the same weight work on other outputs. Without it 32 trees of width 16 at 1.5 GHz
+    consume 1.536 TB/s at batch 1, 77 % of ADOR's 2 TB/s, and the published 90 % is out of reach (papers.md 3.3).
     """
 
-    width: PositiveInt
-    lanes: PositiveInt
+    width: Side
+    lanes: Side
     lanes_split: bool = True
 
 
@@ -36,8 +56,8 @@ class VectorUnit(Spec):
     The default of 4 (range reduction, table look-up, two multiply-adds) is an assumption: no source states ADOR's vector unit.
     """
 
-    width: PositiveInt
-    exp_ops: PositiveInt = 4
+    width: Width
+    exp_ops: Side = 4
 
 
 class Core(Spec):
@@ -60,7 +80,7 @@ class LogUtilization(Spec, tag="log", tag_field="kind"):
     """
 
     slope: PositiveFloat = 0.0825
-    intercept: float = 0.5625
+    intercept: Annotated[float, Meta(ge=-1e9, le=1e9)] = 0.5625
     minimum: Fraction = 0.05
     maximum: Fraction = 0.90
 
@@ -81,18 +101,19 @@ class Dram(Spec):
 class Noc(Spec):
     """Network between cores.
 
-    `link_width` is in bytes per cycle, of a link and of a core's port. Delays are cycles: `router_delay` per router, `link_delay` per
-    link, `port_delay` for injection and ejection together; the defaults are BookSim 2's look-ahead router (zero load 4 h + 6 + L - 1).
-    `columns` is the width of a mesh or torus; it does not follow core_count, so that adding a core does not reshape the network.
+    `link_width` is in bytes per cycle, of a link and of a core's port. Delays are cycles: `router_delay` per router, `link_delay`
+    per link, `port_delay` for injection and ejection together; the defaults are BookSim 2's look-ahead router (zero load
+    4 h + 6 + L - 1). `columns` is the width of a mesh or torus; it does not follow core_count, so that adding a core does not
+    reshape the network.
     """
 
     topology: Literal["mesh", "torus", "ring", "crossbar", "edges", "shared"] = "mesh"
-    columns: PositiveInt = 8
-    link_width: PositiveInt = 128
-    router_delay: PositiveInt = 3
-    link_delay: NonNegativeInt = 1
-    port_delay: NonNegativeInt = 3
-    edges: tuple[tuple[NonNegativeInt, NonNegativeInt], ...] = ()
+    columns: CoreCount = 8
+    link_width: Width = 128
+    router_delay: PositiveCycles = 3
+    link_delay: Cycles = 1
+    port_delay: Cycles = 3
+    edges: tuple[tuple[CoreIndex, CoreIndex], ...] = ()
 
 
 class P2P(Spec):
@@ -105,13 +126,13 @@ class P2P(Spec):
 class Device(Spec):
     """The whole device.
 
-    `prefetch`: weights and cached keys of the next operator load while the current one runs, as a compiled program does; without it a transfer
-    starts with its operator (GPU kernels). `launch_overhead` passes before every operator. `global_memory_bandwidth` defaults to what the
-    NoC ports of all cores take together.
+    `prefetch`: weights and cached keys of the next operator load while the current one runs, as a compiled program does; without
+    it a transfer starts with its operator (GPU kernels). `launch_overhead` passes before every operator.
+    `global_memory_bandwidth` defaults to what the NoC ports of all cores take together.
     """
 
     frequency: Hertz
-    core_count: PositiveInt
+    core_count: CoreCount
     core: Core
     global_memory: Bytes
     dram: Dram
@@ -121,6 +142,13 @@ class Device(Spec):
     p2p: P2P | None = None
     launch_overhead: Seconds = 0.0
     prefetch: bool = True
+
+    def __post_init__(self) -> None:
+        if self.core_count > MAX_ROUTED_CORES and self.noc.topology not in ("crossbar", "shared"):
+            raise ValueError(
+                f"core_count: {self.core_count} is more than {MAX_ROUTED_CORES}, the most that a {self.noc.topology} can route; "
+                f"use fewer cores, or topology crossbar or shared"
+            )
 
     @property
     def global_bandwidth(self) -> float:

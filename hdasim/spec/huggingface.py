@@ -345,12 +345,19 @@ def from_config(config: Config, name: str) -> Model:
         raise SpecError(str(error)) from None
 
 
+#: Far above any config.json; a slip that names the weights instead is not read whole.
+_MAX_CHARACTERS = 16 << 20
+
+
 def load_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return the JSON object in the file `path`, or raise a `SpecError` that says where it is broken."""
     shown, wanted = os.fspath(path), "give a Hugging Face config.json"
     try:
         with open(path, encoding="utf-8-sig") as file:
-            config = json.load(file)
+            text = file.read(_MAX_CHARACTERS + 1)
+        if len(text) > _MAX_CHARACTERS:
+            raise SpecError(f"{shown}: longer than {_MAX_CHARACTERS} characters; {wanted}")
+        config = json.loads(text)
     except OSError as error:
         raise SpecError(f"{shown}: {error.strerror}; {wanted}") from None
     except json.JSONDecodeError as error:

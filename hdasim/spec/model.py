@@ -11,11 +11,13 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from .base import PositiveFloat, Spec
+from .base import ElementBytes, Spec
 
 MAX_COUNT = 2**31 - 1  # the product of two counts still fits an int64
 MAX_LAYERS = 10_000
+MAX_HEADS = 65_536
 Count = Annotated[int, Meta(ge=1, le=MAX_COUNT)]
+HeadCount = Annotated[int, Meta(ge=1, le=MAX_HEADS)]
 OptionalCount = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
 
 
@@ -54,8 +56,8 @@ class Model(Spec, frozen=True, cache_hash=True):
 
     name: str
     hidden_size: Count
-    num_attention_heads: Count
-    num_key_value_heads: Count
+    num_attention_heads: HeadCount
+    num_key_value_heads: HeadCount
     head_dim: Count
     vocab_size: Count
     intermediate_size: Count
@@ -76,10 +78,10 @@ class Model(Spec, frozen=True, cache_hash=True):
     qk_nope_head_dim: OptionalCount = 0
     qk_rope_head_dim: OptionalCount = 0
     v_head_dim: OptionalCount = 0
-    weight_bytes: PositiveFloat = 2.0
-    activation_bytes: PositiveFloat = 2.0
-    kv_cache_bytes: PositiveFloat = 2.0
-    attention_weight_bytes: Annotated[float, Meta(ge=0)] = 0.0
+    weight_bytes: ElementBytes = 2.0
+    activation_bytes: ElementBytes = 2.0
+    kv_cache_bytes: ElementBytes = 2.0
+    attention_weight_bytes: Annotated[float, Meta(ge=0, le=64)] = 0.0
 
     def __post_init__(self) -> None:
         for key, low in _LOWEST.items():
@@ -209,7 +211,11 @@ class Model(Spec, frozen=True, cache_hash=True):
 
 
 #: Lowest value of each count field of `Model`, taken from its annotation.
-_LOWEST = {f.name: 1 if f.type == Count else 0 for f in msgspec.structs.fields(Model) if f.type in (Count, OptionalCount)}
+_LOWEST = {
+    f.name: 0 if f.type == OptionalCount else 1
+    for f in msgspec.structs.fields(Model)
+    if f.type in (Count, HeadCount, OptionalCount)
+}
 
 
 def _check_int(key: str, value: object, low: int) -> None:

@@ -1,11 +1,13 @@
 """JSON Schema of the experiment file as users write it, so that editors complete it."""
 
+import json
 from typing import Any
 
 import msgspec
 
+from .base import QUANTITY
 from .experiment import Experiment
-from .load import presets
+from .load import COMMON_KEYS, preset_path, presets
 
 
 def schema() -> dict[str, Any]:
@@ -13,20 +15,36 @@ def schema() -> dict[str, Any]:
     (document,), parts = msgspec.json.schema_components([Experiment], ref_template="#/$defs/{name}")
     for name, part in parts.items():
         part["title"] = name
+        for value in part["properties"].values():
+            for choice in (value, *value.get("anyOf", ())):
+                if choice.get("description", "").startswith(QUANTITY):
+                    choice["type"] = ["number", "string"]
     device, model = parts["Device"], parts["Model"]
-    device["properties"]["preset"] = {"enum": presets("hardware"), "description": "start from this device; other keys override it"}
-    device.pop("required", None)  # a preset may bring any of them
-    model["properties"]["preset"] = {"enum": presets("models"), "description": "a shipped model"}
+    device["properties"]["preset"] = {"enum": presets("hardware"), "description": "a shipped device; other keys override its"}
+    _relax(device, parts)
+    for key in sorted(_config_keys()):
+        model["properties"].setdefault(key, {"description": "key of config.json"})
+    model["properties"]["preset"] = {"enum": presets("models"), "description": "a shipped model; other keys override its"}
     model["properties"]["config"] = {"type": "string", "description": "path of a Hugging Face config.json"}
     model.pop("required", None)
-    model["additionalProperties"] = True  # keys of config.json override the preset's
-    for part in (device["properties"][key] for key in ("core", "dram")):
-        part.setdefault("description", "may be partial beside a preset")
-    for name in ("Core", "Dram", "SystolicArray", "MacTree", "VectorUnit", "P2P"):
-        parts[name].pop("required", None)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "hdasim experiment",
         **document,
         "$defs": parts,
     }
+
+
+def _relax(device: dict[str, Any], parts: dict[str, Any]) -> None:
+    """Beside a preset the device and its parts may be partial."""
+    device.pop("required", None)
+    for name in ("Core", "Dram", "SystolicArray", "MacTree", "VectorUnit", "P2P"):
+        parts[name].pop("required", None)
+
+
+def _config_keys() -> set[str]:
+    """Keys that a model section may override: those of the shipped configs, and those that any config may be given."""
+    keys = set(COMMON_KEYS)
+    for name in presets("models"):
+        keys |= set(json.loads(preset_path("models", name).read_text(encoding="utf-8")))
+    return keys

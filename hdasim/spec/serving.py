@@ -2,24 +2,24 @@
 
 from typing import Literal
 
-from .base import Fraction, PositiveInt, Spec
+from .base import BatchCount, DeviceCount, Fraction, Spec
 
 
 class Serving(Spec):
     """Batching as vLLM V1 names and does it, on one group of `device_count` tensor-parallel devices.
 
-    `scheduler` ``vllm`` runs the attention of prefill and decode one after the other; ``ador`` runs decode attention on the MAC trees beside
-    prefill attention on the arrays. `tp_method` ``megatron`` splits columns then rows with two all-reduces a layer, ``all_gather`` splits every
-    weight by columns and gathers four times, ``all_reduce`` splits every weight by rows and reduces four times (papers.md 3.8).
-    `tp_algorithm` ``auto`` takes the fastest of the three for each size.
+    `scheduler` ``vllm`` runs the attention of prefill and decode one after the other; ``ador`` runs decode attention on the MAC
+    trees beside prefill attention on the arrays. `tp_method` ``megatron`` splits columns then rows with two all-reduces a layer,
+    ``all_gather`` splits every weight by columns and gathers four times, ``all_reduce`` splits every weight by rows and reduces
+    four times (papers.md 3.8). `tp_algorithm` ``auto`` takes the fastest of the three for each size.
     """
 
-    device_count: PositiveInt = 1
+    device_count: DeviceCount = 1
     scheduler: Literal["vllm", "ador"] = "vllm"
-    max_num_seqs: PositiveInt = 256
-    max_num_batched_tokens: PositiveInt = 2048
+    max_num_seqs: BatchCount = 256
+    max_num_batched_tokens: BatchCount = 2048
     enable_chunked_prefill: bool = True
-    block_size: PositiveInt = 16
+    block_size: BatchCount = 16
     memory_utilization: Fraction = 0.9
     tp_method: Literal["megatron", "all_gather", "all_reduce"] = "megatron"
     tp_algorithm: Literal["auto", "direct", "ring", "tree"] = "auto"
@@ -27,10 +27,6 @@ class Serving(Spec):
     def __post_init__(self) -> None:
         if self.max_num_batched_tokens < self.max_num_seqs:
             raise ValueError(
-                f"max_num_batched_tokens {self.max_num_batched_tokens} is less than max_num_seqs {self.max_num_seqs}: "
-                f"every running sequence needs one token a step; set max_num_batched_tokens >= {self.max_num_seqs}"
+                f"max_num_batched_tokens: {self.max_num_batched_tokens} is less than max_num_seqs {self.max_num_seqs}, and every "
+                f"running sequence needs one token a step; set it to {self.max_num_seqs} or more, or lower max_num_seqs"
             )
-        if self.max_num_batched_tokens > 1 << 20:
-            raise ValueError(f"max_num_batched_tokens {self.max_num_batched_tokens} is more than {1 << 20}; use at most that")
-        if self.block_size > 1 << 20:
-            raise ValueError(f"block_size {self.block_size} is more than {1 << 20}; use 16 as vLLM does")

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from hdasim.spec.base import PositiveFloat, PositiveInt, PositiveSeconds, RequestRate, Spec
+from hdasim.spec.base import PositiveSeconds, RequestCount, RequestRate, Spec
 
 #: Larger token counts are taken for mistakes, here and in trace files.
 MAX_TOKENS = 2**31
@@ -36,7 +36,7 @@ class GammaArrival(Spec, frozen=True, kw_only=True, tag_field="kind", tag="gamma
     """
 
     request_rate: RequestRate
-    burstiness: PositiveFloat = 1.0
+    burstiness: Annotated[float, Meta(gt=0)] = 1.0
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.burstiness):
@@ -116,7 +116,7 @@ class Workload(Spec, frozen=True, kw_only=True):
 
     arrival: Arrival
     lengths: Lengths | None = None
-    num_prompts: PositiveInt | None = None
+    num_prompts: RequestCount | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.arrival, TraceArrival):

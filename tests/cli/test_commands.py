@@ -1,0 +1,226 @@
+"""The commands beside `run`, and what holds for all: help, one JSON document, quick answers."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+import hdasim
+from hdasim.cli import main
+from hdasim.serving.traces import read
+from hdasim.spec.load import preset_path, presets
+
+SAMPLE = Path(__file__).with_name("sample.yaml")
+COMMANDS = [["run"], ["step"], ["compile"], ["presets"], ["schema"], ["trace"], ["trace", "describe"], ["trace", "generate"]]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in a folder of its own that holds the sample as model.yaml."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(SAMPLE, "model.yaml")
+    return tmp_path
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(list(arguments)) == 0
+    return capsys.readouterr().out
+
+
+def document(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    return json.loads(printed(capsys, *arguments, "--json"))
+
+
+@pytest.mark.parametrize("command", [[], *COMMANDS], ids=" ".join)
+def test_help_has_an_example(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--help"])
+    assert ended.value.code == 0
+    out = capsys.readouterr().out
+    assert "example:\n  hdasim " + " ".join(command) in out
+
+
+def test_help_is_quick_and_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from hdasim.cli import main\n"
+        "try: main(['--help'])\n"
+        "finally: print(sorted({'numpy', 'networkx', 'rich', 'yaml', 'msgspec'} & set(sys.modules)), file=sys.stderr)"
+    )
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert time.perf_counter() - started < 5  # well under half a second on an idle machine
+    assert done.stderr == "[]\n"
+
+
+def test_a_mistake_is_answered_before_the_simulator_is_imported() -> None:
+    code = (
+        "import sys; from hdasim.cli import main; code = main(['run', 'model.yaml', '--set', 'device.core_count=0'])\n"
+        "print(code, sorted({'numpy', 'networkx', 'rich'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "2 []\n"
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"hdasim {hdasim.__version__}\n")
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["fly"], ["run"], ["step", "model.yaml"], ["run", "model.yaml", "--sede", "3"]], ids=" ".join
+)
+def test_usage_errors_are_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    captured = capsys.readouterr()
+    assert (captured.out, len(captured.err.splitlines())) == ("", 1)
+    assert "--help" in captured.err
+
+
+def test_debug_shows_the_traceback() -> None:
+    with pytest.raises(hdasim.SpecError, match="no such file"):
+        main(["run", "no.yaml", "--debug"])
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    command = f"{sys.executable} -m hdasim schema | head -c 10"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("device", ["sample", "a100", "ador"])
+@pytest.mark.parametrize("phase", ["prefill", "decode", "mixed"])
+def test_the_operators_of_a_step_add_up_to_its_time(device: str, phase: str, capsys: pytest.CaptureFixture[str]) -> None:
+    override = [] if device == "sample" else ["--set", f"device.preset={device}"]
+    arguments = ["step", "model.yaml", *override, "--phase", phase, "--batch-size", "3", "--isl", "700"]
+    step = document(capsys, *arguments)
+    assert sum(op["exposed"] for op in step["operators"]) == pytest.approx(step["time"], rel=1e-9)
+    assert sum(op["share"] for op in step["operators"]) == pytest.approx(1, rel=1e-9)
+    assert 0 < step["bound"] <= step["time"]
+    assert sum(op["dram_bytes"] for op in step["operators"]) == pytest.approx(step["dram_bytes"], rel=1e-9)
+    # the table shows the same, in tenths of a microsecond, the row's name and twelve columns
+    rows = [line for line in printed(capsys, *arguments).splitlines() if " | " not in line]
+    cells = {line.split()[0]: line.split() for line in rows if line.split()}
+    shown = sum(float(cells[op["operator"]][4].replace(",", "")) for op in step["operators"])
+    assert shown == pytest.approx(1e6 * step["time"], abs=0.06 * len(step["operators"]))
+
+
+def test_exact_steps_say_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["step", "model.yaml", "--phase", "decode", "--batch-size", "3", "--isl", "700"]
+    quick, exact = document(capsys, *arguments), document(capsys, *arguments, "--exact")
+    assert exact["time"] == pytest.approx(quick["time"], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--phase", "decode", "--batch-size", "0", "--isl", "5"], "expected a whole number from 1 to 1048576, got '0'"),
+        (["--phase", "decode", "--batch-size", "2", "--isl", "-5"], "expected a whole number from 1 to 2147483648, got '-5'"),
+        (["--phase", "decode", "--batch-size", "1000000000000", "--isl", "5"], "expected a whole number from 1 to 1048576"),
+        (["--phase", "sleep", "--batch-size", "2", "--isl", "5"], "invalid choice: 'sleep'"),
+    ],
+)
+def test_bad_steps(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["step", "model.yaml", *arguments])
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["step", "model.yaml", "--phase", "mixed", "--batch-size", "2048", "--isl", "5"],
+            "raise serving.max_num_batched_tokens",
+        ),
+        (
+            ["step", "model.yaml", "--phase", "prefill", "--batch-size", "2000", "--isl", "2000"],
+            "use a smaller batch or input length",
+        ),
+        (["compile", "model.yaml", "--tokens", "5000"], "--tokens 5000: a step has 1 to 2048 tokens"),
+        (["trace", "describe", "no.csv"], "no.csv: cannot be read"),
+        (["trace", "generate", "no.yaml", "--output", "t.csv"], "no.yaml: cannot read: no such file"),
+        (["trace", "generate", "model.yaml", "--output", "t.csv"], "model.yaml:1: name: unknown key 'name'"),
+    ],
+)
+def test_other_mistakes(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert (captured.out, len(captured.err.splitlines())) == ("", 1)
+    assert message in captured.err
+
+
+def test_compile_prints_memory_and_streams(capsys: pytest.CaptureFixture[str]) -> None:
+    out = printed(capsys, "compile", "model.yaml", "--tokens", "1", "64")
+    assert "KV cache" in out
+    assert "64 tokens" in out
+    assert "qkv_proj" in out
+    compiled = document(capsys, "compile", "model.yaml", "--tokens", "1")
+    memory = compiled["memory"]
+    # weights 16.06 GB; 80 GiB x 0.9 less weights and activations, in pages of 16 tokens x 131,072 B
+    assert memory["weights"] == pytest.approx(16.06e9, rel=1e-3)
+    assert memory["page_bytes"] == 16 * 131_072
+    assert memory["page_count"] == (memory["usable"] - memory["weights"] - memory["activations"]) // memory["page_bytes"]
+
+
+def test_presets(capsys: pytest.CaptureFixture[str]) -> None:
+    names = document(capsys, "presets")
+    assert {"ador-llama3-8b"} <= set(names["experiments"])
+    assert {"ador", "a100"} <= set(names["hardware"])
+    out = printed(capsys, "presets")
+    assert all(name in out.split() for kind in names.values() for name in kind)
+
+
+def test_schema_accepts_what_ships_and_refuses_unknown_keys(capsys: pytest.CaptureFixture[str]) -> None:
+    schema = json.loads(printed(capsys, "schema"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    files = [SAMPLE, *(preset_path("experiments", name) for name in presets("experiments"))]
+    for file in files:
+        assert list(validator.iter_errors(yaml.safe_load(file.read_text(encoding="utf-8")))) == []
+    assert main(["run", "model.yaml", "--num-prompts", "1", "--output-dir", "out"]) == 0
+    assert list(validator.iter_errors(yaml.safe_load(Path("out/spec.yaml").read_text(encoding="utf-8")))) == []
+    for path in ((), ("device",), ("device", "core", "mac_tree"), ("model",), ("serving",), ("workload", "lengths"), ("slo",)):
+        sample = yaml.safe_load(SAMPLE.read_text(encoding="utf-8"))
+        section = sample
+        for key in path:
+            section = section[key]
+        section["colz"] = 3
+        assert not validator.is_valid(sample), path
+    for key, value in (("core_count", 0), ("core_count", "many"), ("noc", {"topology": "mseh"}), ("preset", "a10")):
+        sample = yaml.safe_load(SAMPLE.read_text(encoding="utf-8"))
+        sample["device"][key] = value
+        assert not validator.is_valid(sample), key
+
+
+WORKLOAD = """workload:
+  arrival: {kind: gamma, request_rate: 5, burstiness: 0.5}
+  lengths: {kind: lognormal, input_mean: 500, input_cv: 1, output_mean: 50, output_cv: 0.5}
+  num_prompts: 300
+seed: 4
+"""
+
+
+def test_traces_are_generated_and_described(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("workload.yaml").write_text(WORKLOAD, encoding="utf-8")
+    generated = document(capsys, "trace", "generate", "workload.yaml", "--output", "a.csv")
+    assert document(capsys, "trace", "describe", "a.csv") == generated
+    assert (generated["rows"], len(read("a.csv"))) == (300, 300)
+    assert generated["request_rate"] == pytest.approx(5, rel=0.3)
+    out = printed(capsys, "trace", "describe", "a.csv")
+    assert out.splitlines()[0].split() == ["rows", "300"]
+    assert "e+" not in out
+    printed(capsys, "trace", "generate", "workload.yaml", "--output", "b.csv")
+    assert Path("a.csv").read_bytes() == Path("b.csv").read_bytes()
+    printed(capsys, "trace", "generate", "workload.yaml", "--output", "c.csv", "--seed", "5")
+    assert Path("a.csv").read_bytes() != Path("c.csv").read_bytes()

@@ -1,0 +1,127 @@
+"""Reports: JSON, the four files, tables on plain text, progress that stays out of the way."""
+
+import errno
+import io
+import json
+import os
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+import hdasim
+from hdasim.report import files
+from hdasim.report.progress import Reporter
+from hdasim.report.table import CAUSE_NAMES, print_result, print_step, step_rows
+
+SAMPLE = Path(__file__).resolve().parents[2] / "cli" / "sample.yaml"
+
+
+@pytest.fixture(scope="module")
+def result() -> hdasim.Result:
+    return hdasim.simulate(hdasim.load(SAMPLE, ["workload.num_prompts=10"]))
+
+
+def console() -> Console:
+    return Console(file=io.StringIO(), width=160, force_terminal=False)
+
+
+def text_of(to: Console) -> str:
+    assert isinstance(to.file, io.StringIO)
+    return to.file.getvalue()
+
+
+def test_json_is_exact_and_ends_a_line() -> None:
+    text = files.to_json({"a": 0.1 + 0.2, "b": float("inf"), "c": [1, None]})
+    assert json.loads(text) == {"a": 0.30000000000000004, "b": None, "c": [1, None]}
+    assert text.endswith("}\n")
+
+
+def test_the_document_is_flat_with_blocks(result: hdasim.Result) -> None:
+    document = files.result_document(result)
+    blocks = {key for key, value in document.items() if isinstance(value, dict)}
+    assert blocks == {"bound", "occupancy", "device", "bottleneck", "meta", "spec"}
+    assert sum(document["bottleneck"].values()) == pytest.approx(1)
+    json.loads(files.to_json(document))
+
+
+def test_files_are_whole(result: hdasim.Result, tmp_path: Path) -> None:
+    files.write_run(result, tmp_path / "a" / "b")
+    assert sorted(p.name for p in (tmp_path / "a" / "b").iterdir()) == ["requests.csv", "result.json", "spec.yaml", "steps.csv"]
+    lines = (tmp_path / "a/b/requests.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == (
+        "request_id,arrival_s,input_len,output_len,generated,state,preemptions,scheduled_s,first_token_s,last_token_s,ttft_s,tpot_s,e2el_s"
+    )
+    assert all(line.split(",")[5] == "finished" for line in lines[1:])
+
+
+def test_a_full_disk_leaves_no_half_file(result: hdasim.Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files.write_run(result, tmp_path)
+    before = (tmp_path / "steps.csv").read_bytes()
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", fail)
+    with pytest.raises(hdasim.SpecError, match="cannot write results: no space left on device; choose another folder"):
+        files.write_run(result, tmp_path)
+    assert (tmp_path / "steps.csv").read_bytes() == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(hdasim.SpecError, match="permission denied"):
+        files.make_folder(tmp_path)
+
+
+def test_the_table_has_every_figure(result: hdasim.Result) -> None:
+    to = console()
+    print_result(result, to)
+    text = text_of(to)
+    s = result.summary
+    for part in (
+        f"{s['mean_ttft_ms']:,.2f}",
+        f"{s['p99_itl_ms']:,.2f}",
+        f"{s['output_throughput']:,.1f}",
+        "10 of 10",
+        "ttft <= 200 ms",
+    ):
+        assert part in text
+    assert f"Held back by: {CAUSE_NAMES[max(s['bottleneck'], key=s['bottleneck'].get)]}" in text
+    assert "\x1b" not in text
+    assert "\n\n\n" not in text
+
+
+def test_the_step_table_fits_its_width() -> None:
+    machine, record, ops = hdasim.step(hdasim.load(SAMPLE), "decode", 8, 512)
+    rows = step_rows(machine, record, ops)
+    to = console()
+    print_step("title", record, rows, to)
+    text = text_of(to)
+    assert "…" not in text
+    assert all(row["operator"] in text for row in rows)
+
+
+def test_progress_is_silent_then_a_line_then_rare(capsys: pytest.CaptureFixture[str]) -> None:
+    with Reporter() as reporter:
+        reporter(1, 10, 2.0, 3)
+        assert capsys.readouterr().err == ""
+        reporter.started -= 2
+        reporter(2, 1000, 1234.0, 3000)
+        assert capsys.readouterr().err == "2 of 1,000 requests, 1,234 s simulated, 3,000 steps\n"
+        reporter(3, 1000, 1235.0, 3001)
+        assert capsys.readouterr().err == ""
+        reporter.last -= 6
+        reporter(4, 1000, 1236.0, 3002)
+        assert capsys.readouterr().err.startswith("4 of 1,000")
+
+
+def test_progress_on_a_terminal_is_a_bar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with Reporter() as reporter:
+        reporter.started -= 2
+        reporter(2, 1000, 1234.0, 3000)
+        assert reporter.bar is not None
+        assert reporter.bar.tasks[0].completed == 2
+    assert reporter.bar.finished is False

@@ -1,0 +1,136 @@
+"""Metrics by their definitions: percentiles of repeated values, and TTFT, TPOT, ITL, E2EL and goodput of a case done by hand."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import hdasim
+from hdasim.core import layout
+from hdasim.metrics import PERCENTILES, good_requests, request_times, weighted_percentile
+from hdasim.serving.engine import Served
+from hdasim.serving.requests import Requests
+from hdasim.spec.workload import SLO
+
+SAMPLE = Path(__file__).resolve().parents[1] / "cli" / "sample.yaml"
+
+
+@settings(deadline=None)
+@given(
+    pairs=st.lists(st.tuples(st.floats(-1e6, 1e6), st.integers(0, 9)), min_size=1, max_size=30).filter(
+        lambda p: any(c for _, c in p)
+    ),
+    q=st.floats(0, 100) | st.sampled_from([0.0, 50.0, 90.0, 99.0, 100.0]),
+)
+def test_weighted_percentile_is_that_of_the_repeated_values(pairs: list[tuple[float, int]], q: float) -> None:
+    values, counts = np.array(sorted(v for v, _ in pairs)), np.array([c for _, c in pairs], np.int64)
+    expected = np.percentile(np.repeat(values, counts), q)
+    assert weighted_percentile(values, counts, q) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+def test_weighted_percentile_by_hand() -> None:
+    # 1 1 1 5: the rank of the 90th percentile is 3 x 0.9 = 2.7, so 1 + 0.7 x 4 = 3.8
+    assert weighted_percentile(np.array([1.0, 5.0]), np.array([3, 1]), 90) == pytest.approx(3.8)
+    # a million millions of ones would not fit in memory
+    assert weighted_percentile(np.array([1.0, 5.0]), np.array([10**12, 1]), 99) == 1.0
+
+
+@pytest.mark.parametrize("counts", [[], [0, 0]])
+def test_no_values_have_no_percentile(counts: list[int]) -> None:
+    with pytest.raises(ValueError, match="no values"):
+        weighted_percentile(np.zeros(len(counts)), np.array(counts, np.int64), 50)
+
+
+FINISHED, RUNNING, WAITING, REJECTED = (layout.REQUEST_STATES.index(s) for s in ("finished", "running", "waiting", "rejected"))
+
+
+@pytest.fixture
+def served() -> Served:
+    """Five requests: five tokens, one token, unfinished, rejected, never begun.
+
+    ======= ======= ===== ==== ======
+    arrival  first   last  out  state
+    ======= ======= ===== ==== ======
+    0.0      1.0     3.0   5    finished: TTFT 1.0, TPOT (3.0 - 1.0) / 4 = 0.5, E2EL 3.0
+    1.0      1.5     1.5   1    finished: TTFT 0.5, no TPOT, E2EL 0.5
+    2.0      2.5     -     9    running: TTFT 0.5
+    2.0      -       -     2    rejected
+    3.0      -       -     2    waiting
+    ======= ======= ===== ==== ======
+    """
+    requests = Requests(np.array([0.0, 1.0, 2.0, 2.0, 3.0]), np.array([10, 20, 30, 40, 50]), np.array([5, 1, 9, 2, 2]))
+    outcomes = np.zeros(5, layout.REQUEST)
+    outcomes["first_token"] = [1.0, 1.5, 2.5, -1.0, -1.0]
+    outcomes["last_token"] = [3.0, 1.5, 2.5, -1.0, -1.0]
+    outcomes["generated"] = [5, 1, 1, 0, 0]
+    outcomes["state"] = [FINISHED, FINISHED, RUNNING, REJECTED, WAITING]
+    return Served(requests, outcomes, np.zeros(0, layout.STEP_RECORD), np.zeros(0, layout.GAP), True)
+
+
+def test_times_by_hand(served: Served) -> None:
+    times = request_times(served)
+    np.testing.assert_equal(times["ttft"], [1.0, 0.5, 0.5, math.nan, math.nan])
+    np.testing.assert_equal(times["tpot"], [0.5, math.nan, math.nan, math.nan, math.nan])
+    np.testing.assert_equal(times["e2el"], [3.0, 0.5, math.nan, math.nan, math.nan])
+
+
+@pytest.mark.parametrize(
+    ("slo", "good"),
+    [
+        (SLO(), [True, True, False, False, False]),
+        (SLO(ttft=0.6), [False, True, False, False, False]),
+        (SLO(ttft=1.0), [True, True, False, False, False]),  # met exactly
+        (SLO(tpot=0.4), [False, True, False, False, False]),  # one output token counts as a TPOT of 0
+        (SLO(tpot=0.5), [True, True, False, False, False]),
+        (SLO(e2el=0.4), [False, False, False, False, False]),
+        (SLO(ttft=0.6, tpot=1e-9, e2el=0.5), [False, True, False, False, False]),
+    ],
+)
+def test_goodput_by_hand(served: Served, slo: SLO, good: list[bool]) -> None:
+    assert good_requests(served, slo).tolist() == good
+
+
+@pytest.fixture(scope="module")
+def result() -> hdasim.Result:
+    return hdasim.simulate(hdasim.load(SAMPLE, ["workload.num_prompts=40", "slo={tpot: 20 ms}"]))
+
+
+def test_the_summary_agrees_with_the_rows(result: hdasim.Result) -> None:
+    s, times = result.summary, request_times(result.served)
+    assert (s["completed"], s["rejected"], s["unfinished"]) == (40, 0, 0)
+    for name, seconds in times.items():
+        assert s[f"mean_{name}_ms"] == pytest.approx(1e3 * seconds.mean())
+        assert s[f"std_{name}_ms"] == pytest.approx(1e3 * seconds.std())
+        assert s[f"median_{name}_ms"] == s[f"p50_{name}_ms"]
+        for p in PERCENTILES:
+            assert s[f"p{p}_{name}_ms"] == pytest.approx(1e3 * np.percentile(seconds, p))
+    assert s["total_input_tokens"] == 40 * 1024
+    assert s["total_output_tokens"] == 40 * 256
+    assert s["output_throughput"] == pytest.approx(40 * 256 / s["duration"])
+    assert s["total_token_throughput"] == pytest.approx(40 * 1280 / s["duration"])
+    assert s["request_goodput"] == pytest.approx((times["tpot"] <= 0.02).sum() / s["duration"])
+
+
+def test_gaps_between_tokens_are_pooled(result: hdasim.Result) -> None:
+    gaps = result.served.gaps
+    assert gaps["count"].sum() == 40 * 255
+    times = request_times(result.served)
+    assert (gaps["seconds"] * gaps["count"]).sum() == pytest.approx((times["e2el"] - times["ttft"]).sum())
+    # with equal lengths the mean over tokens is the mean over requests
+    assert result.summary["mean_itl_ms"] == pytest.approx(result.summary["mean_tpot_ms"])
+
+
+def test_one_output_token_leaves_no_tpot() -> None:
+    e = hdasim.load(SAMPLE, ["workload.num_prompts=5", "workload.lengths.output_len=1", "slo={tpot: 1 ns}"])
+    s = hdasim.simulate(e).summary
+    assert (s["completed"], s["mean_tpot_ms"], s["p99_itl_ms"], s["total_output_tokens"]) == (5, None, None, 5)
+    assert s["request_goodput"] == s["request_throughput"] > 0
+    assert s["mean_ttft_ms"] == s["mean_e2el_ms"]
+
+
+def test_without_goals_there_is_no_goodput() -> None:
+    s = hdasim.simulate(hdasim.load(SAMPLE, ["workload.num_prompts=2", "slo={}"])).summary
+    assert s["request_goodput"] is None
