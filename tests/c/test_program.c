@@ -1,0 +1,307 @@
+/* Programs and serving: create by hand, step, map, serve, destroy; every documented refusal. */
+#include <stddef.h>
+#include <stdlib.h>
+
+#include "check.h"
+#include "tiny.h"
+
+static hda_program_t *create(void) {
+    static tiny_t tiny; /* the program borrows its network */
+    tiny_init(&tiny);
+    hda_program_t *program = NULL;
+    CHECK_INT(tiny_create(&tiny, &program), HDA_OK);
+    CHECK(program != NULL);
+    return program;
+}
+
+static double total(const double *values, int count) {
+    double sum = 0;
+    for (int i = 0; i < count; i++) sum += values[i];
+    return sum;
+}
+
+static void steps(void) {
+    hda_program_t *program = create();
+    const int64_t q_len[3] = {1, 1, 20}, past[3] = {5, 40, 8};
+    hda_batch_t batch = {3, q_len, past, 2};
+    hda_step_t step, again, exact;
+    hda_op_step_t per_op[TINY_OPS];
+    CHECK_INT(hda_program_step(program, &batch, 0, &step, per_op), HDA_OK);
+    CHECK(step.time > 0 && isfinite(step.time));
+    CHECK_NEAR(total(step.limited, HDA_BY_COUNT), step.time, 1e-9 * step.time);
+    CHECK(step.bound > 0 && step.bound <= step.time);
+    double bytes = 0;
+    for (int i = 0; i < TINY_OPS; i++) bytes += per_op[i].dram_bytes;
+    CHECK_NEAR(bytes, step.dram_bytes, 1e-6 * bytes);
+    CHECK_NEAR(per_op[0].dram_bytes, 22 * 128, 0);     /* one row of the table for each token */
+    CHECK_NEAR(per_op[5].dram_bytes, 2 * 22 * 128, 0); /* keys and values of two layers */
+    CHECK_INT(hda_program_step(program, &batch, 0, &again, NULL), HDA_OK);
+    CHECK(memcmp(&step, &again, sizeof step) == 0);
+    CHECK_INT(hda_program_step(program, &batch, HDA_EXACT, &exact, NULL), HDA_OK);
+    CHECK_NEAR(exact.dram_bytes, step.dram_bytes, 0);
+    batch.emit_count = 0;
+    CHECK_INT(hda_program_step(program, &batch, HDA_EXACT, &again, per_op), HDA_OK);
+    CHECK_NEAR(per_op[9].dram_bytes, 0, 0);
+    CHECK_NEAR(per_op[9].exposed, 0, 0);
+    hda_program_destroy(program);
+    hda_program_destroy(NULL);
+}
+
+static void refused_steps(void) {
+    hda_program_t *program = create();
+    hda_step_t step;
+    const struct {
+        int64_t count, q_len, past, emit;
+        hda_status_t status;
+    } cases[] = {
+        {0, 1, 0, 0, HDA_E_RANGE},           {-1, 1, 0, 0, HDA_E_RANGE},
+        {1, 1, 0, 2, HDA_E_RANGE},           {1, 1, 0, -1, HDA_E_RANGE},
+        {1, 0, 0, 1, HDA_E_RANGE},           {1, -1, 0, 1, HDA_E_RANGE},
+        {1, 1, -1, 1, HDA_E_RANGE},          {1, 1, ((int64_t)1 << 36) + 1, 1, HDA_E_RANGE},
+        {1, 1, INT64_MAX, 1, HDA_E_RANGE},   {1, TINY_ROWS + 1, 0, 1, HDA_E_STEP},
+        {1, INT64_MAX, 0, 1, HDA_E_STEP},    {1, TINY_ROWS, 0, 1, HDA_OK},
+        {1, 1, (int64_t)1 << 36, 1, HDA_OK},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const hda_batch_t batch = {cases[i].count, &cases[i].q_len, &cases[i].past, cases[i].emit};
+        CHECK_INT(hda_program_step(program, &batch, 0, &step, NULL), cases[i].status);
+    }
+    hda_program_destroy(program);
+
+    tiny_t tiny; /* 2^20 heads x 2 (2^20 + 2^20) dimensions x 2^36 cached tokens */
+    tiny_init(&tiny);
+    tiny.ops[4].kv_heads = tiny.ops[4].key_dim = tiny.ops[4].value_dim = (int64_t)1 << 20;
+    tiny.ops[4].group = 1;
+    tiny.ops[4].window = 0;
+    CHECK_INT(tiny_create(&tiny, &program), HDA_OK);
+    const int64_t one = 1, long_past = (int64_t)1 << 36;
+    const hda_batch_t batch = {1, &one, &long_past, 1};
+    CHECK_INT(hda_program_step(program, &batch, 0, &step, NULL), HDA_E_OVERFLOW);
+    hda_program_destroy(program);
+}
+
+static void mapping(void) {
+    hda_program_t *program = create();
+    hda_mapping_t mapped;
+    for (int64_t op = 0; op < TINY_OPS; op++)
+        for (int64_t core = 0; core < TINY_CORES; core++)
+            CHECK_INT(hda_program_mapping(program, op, 16, core, &mapped), HDA_OK);
+    CHECK_INT(hda_program_mapping(program, 2, 16, 0, &mapped), HDA_OK);
+    CHECK(mapped.grid_rows >= 1 && mapped.grid_rows * mapped.grid_cols <= TINY_CORES);
+    CHECK(mapped.sa_columns + mapped.mt_columns == (128 + mapped.grid_cols - 1) / mapped.grid_cols);
+    const int64_t bad[][3] = {{-1, 1, 0}, {TINY_OPS, 1, 0},  {0, 0, 0}, {0, TINY_ROWS + 1, 0},
+                              {0, 1, -1}, {0, 1, TINY_CORES}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        CHECK_INT(hda_program_mapping(program, bad[i][0], bad[i][1], bad[i][2], &mapped),
+                  HDA_E_RANGE);
+    hda_program_destroy(program);
+}
+
+/* Change one field, expect a refusal. */
+#define REFUSE(field, ...)                                                 \
+    do {                                                                   \
+        const double values_[] = {__VA_ARGS__};                            \
+        for (size_t v_ = 0; v_ < sizeof values_ / sizeof *values_; v_++) { \
+            tiny_init(&tiny);                                              \
+            tiny.field = (__typeof__(tiny.field))values_[v_];              \
+            CHECK_INT(tiny_create(&tiny, &program), HDA_E_RANGE);          \
+            CHECK(program == NULL);                                        \
+        }                                                                  \
+    } while (0)
+
+static void refused_programs(void) {
+    tiny_t tiny;
+    hda_program_t *program;
+    const double above = (1 << 20) + 1;
+    REFUSE(device.frequency, 0, -1, NAN, INFINITY, 1e-31, 1e31);
+    REFUSE(device.core_count, 0, -1, 5, 4e18);
+    REFUSE(device.array.rows, 0, -1, above);
+    REFUSE(device.array.cols, 0, -1, above);
+    REFUSE(device.array.lanes, 0, -1, above);
+    REFUSE(device.tree.lanes, -1, above);
+    REFUSE(device.tree.width, 0, -1, above);
+    REFUSE(device.vector_width, 0, -1);
+    REFUSE(device.local_memory, 0, -1, NAN, 1e19);
+    REFUSE(device.global_memory, -1, NAN, INFINITY);
+    REFUSE(device.global_bandwidth, 0, -1, NAN, INFINITY);
+    REFUSE(device.dram.kind, -1, 3);
+    REFUSE(device.dram.bandwidth, 0, -1, NAN, INFINITY);
+    REFUSE(device.dram.maximum, 0, -1, NAN, 1.01);
+    REFUSE(device.dram.slope, -1, NAN);
+    REFUSE(device.dram.intercept, NAN, INFINITY);
+    REFUSE(device.dram.minimum, -1, NAN);
+    REFUSE(device.noc.node_count, 0, -1, 3);
+    REFUSE(device.noc.router_count, -1, 0);
+    REFUSE(device.noc.link_count, -1);
+    REFUSE(device.noc.router_delay, -1, above);
+    REFUSE(device.link_width, 0, -1, NAN, INFINITY);
+    REFUSE(device.device_count, 0, -1, above);
+    REFUSE(device.p2p_algorithm, -1, 4, 1000);
+    REFUSE(device.p2p_bandwidth, 0, NAN);
+    REFUSE(device.p2p_latency, -1, NAN);
+    REFUSE(device.launch_overhead, -1, NAN);
+    REFUSE(device.activation_bytes, 0, -2, NAN);
+    REFUSE(device.kv_bytes, 0, -2, NAN);
+    REFUSE(order[0], -1, TINY_CORES);
+    REFUSE(router_of[3], -1, 1);
+    REFUSE(next_link[0], -2, 0);
+
+    REFUSE(ops[2].kind, -1, 7);
+    REFUSE(ops[2].rows, -1, 3);
+    REFUSE(ops[2].sync, -1, 3);
+    REFUSE(ops[2].sync_bytes, -1, NAN, INFINITY);
+    REFUSE(ops[2].after[0], -3, 1, 2,
+           1000); /* op 2 is the second of its block: it may wait for 0 */
+    REFUSE(ops[2].after[1], -3, 1);
+    REFUSE(ops[2].k, 0, -1, 4e18, 4294967296.0); /* 2^32 x 128 > 2^38 */
+    REFUSE(ops[2].n, 0, -1, 4e18);
+    REFUSE(ops[2].weight_bytes, 0, -1, NAN);
+    REFUSE(ops[1].n, -1, 4e18);
+    REFUSE(ops[1].vector_ops, -1, NAN);
+    REFUSE(ops[1].reduce_bytes, -1, NAN);
+    REFUSE(ops[3].kv_heads, 0, -1, above);
+    REFUSE(ops[3].group, 0, -1, above);
+    REFUSE(ops[4].key_dim, 0, -1, above);
+    REFUSE(ops[4].value_dim, 0, -1, above);
+    REFUSE(ops[4].window, -1);
+    REFUSE(ops[4].kv_elements, 0, -1);
+    REFUSE(ops[7].experts, 0, -1, 1, above);
+    REFUSE(ops[7].top_k, 0, -1, 9);
+    REFUSE(blocks[1].first, -1, 3, INT32_MAX);
+    REFUSE(blocks[1].count, 0, -1, 10, INT32_MAX);
+    REFUSE(segments[1].first, -1, 3, INT32_MAX);
+    REFUSE(segments[1].count, 0, -1, 3, INT32_MAX);
+    REFUSE(segments[1].repeat, 0, -1, above);
+    REFUSE(segments[1].layers, -1, above);
+
+    tiny_init(&tiny);
+    tiny.blocks[1].count = 3; /* operators outside all blocks are checked too */
+    tiny.ops[6].weight_bytes = 0;
+    CHECK_INT(tiny_create(&tiny, &program), HDA_E_RANGE);
+    tiny_init(&tiny);
+    const struct {
+        int64_t ops, blocks, segments, rows, page;
+    } counts[] = {{0, 3, 3, 1, 1},
+                  {TINY_OPS, 0, 3, 1, 1},
+                  {TINY_OPS, 3, 0, 1, 1},
+                  {TINY_OPS, 3, 3, 0, 1},
+                  {TINY_OPS, 3, 3, 1, 0},
+                  {TINY_OPS, 3, 3, 1 << 25, 1},
+                  {TINY_OPS, 3, 3, 1, 1 << 21},
+                  {-1, 3, 3, 1, 1}};
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
+        CHECK_INT(hda_program_create(&tiny.device, tiny.ops, counts[i].ops, tiny.blocks,
+                                     counts[i].blocks, tiny.segments, counts[i].segments,
+                                     counts[i].rows, counts[i].page, &program),
+                  HDA_E_RANGE);
+    tiny.device.shared = 1; /* then the network is not looked at */
+    tiny.device.noc = (hda_noc_t){0};
+    CHECK_INT(tiny_create(&tiny, &program), HDA_OK);
+    hda_program_destroy(program);
+}
+
+static void serving(void) {
+    hda_program_t *program = create();
+    /* 10 + 6 - 1 = 15 tokens need 4 pages of 4; 7 pages hold one of them and a bit; the fourth needs 9 pages */
+    const double arrival[4] = {0, 0, 1e-3, 1e-3};
+    const int64_t input_len[4] = {10, 10, 1, 30}, output_len[4] = {6, 6, 1, 7};
+    const hda_serve_config_t config = {8, 16, TINY_PAGE, 7, 1};
+    hda_serve_t *serve;
+    CHECK_INT(hda_serve_create(program, &config, 4, arrival, input_len, output_len, &serve),
+              HDA_OK);
+    hda_step_record_t records[4];
+    hda_gap_t gaps[8];
+    int64_t step_count, gap_count, all_gaps = 0, preemptions = 0, finished = 0;
+    double now = 0;
+    CHECK_INT(hda_serve_run(serve, 0, records, &step_count, 8, gaps, &gap_count), HDA_E_RANGE);
+    CHECK_INT(hda_serve_run(serve, 4, records, &step_count, 3, gaps, &gap_count), HDA_E_RANGE);
+    do {
+        CHECK_INT(hda_serve_run(serve, 4, records, &step_count, 8, gaps, &gap_count), HDA_OK);
+        for (int64_t i = 0; i < step_count; i++) {
+            CHECK(records[i].start >= now);
+            now = records[i].start + records[i].time;
+            CHECK(records[i].kv_blocks >= 1 && records[i].kv_blocks <= 7);
+            preemptions += records[i].preemptions;
+        }
+        for (int64_t i = 0; i < gap_count; i++) all_gaps += gaps[i].count;
+    } while (step_count > 0);
+    CHECK_INT(all_gaps, 5 + 5);
+    hda_request_t requests[4];
+    hda_serve_requests(serve, requests);
+    for (int i = 0; i < 3; i++) {
+        CHECK_INT(requests[i].state, HDA_REQUEST_FINISHED);
+        CHECK_INT(requests[i].generated, output_len[i]);
+        CHECK(requests[i].scheduled >= arrival[i] &&
+              requests[i].first_token > requests[i].scheduled);
+        CHECK(requests[i].last_token >= requests[i].first_token);
+        preemptions -= requests[i].preemptions;
+    }
+    CHECK_INT(preemptions, 0);
+    CHECK(requests[1].preemptions > 0);
+    CHECK_INT(requests[3].state, HDA_REQUEST_REJECTED);
+    CHECK_NEAR(requests[3].first_token, -1, 0);
+    hda_serve_progress(serve, &finished, &now);
+    CHECK_INT(finished, 4);
+    CHECK_NEAR(
+        now,
+        hda_fmax(requests[0].last_token, hda_fmax(requests[1].last_token, requests[2].last_token)),
+        0);
+    hda_serve_destroy(serve);
+    hda_serve_destroy(NULL);
+    hda_program_destroy(program);
+}
+
+static void refused_serving(void) {
+    hda_program_t *program = create();
+    const hda_serve_config_t good = {8, 16, TINY_PAGE, 7, 1};
+    const hda_serve_config_t bad[] = {
+        {0, 16, 4, 7, 1}, {8, 0, 4, 7, 1}, {8, 16, 0, 7, 1}, {8, 16, 4, -1, 1}};
+    const double arrival = 0;
+    const int64_t one = 1;
+    hda_serve_t *serve;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        CHECK_INT(hda_serve_create(program, &bad[i], 1, &arrival, &one, &one, &serve), HDA_E_RANGE);
+    CHECK_INT(hda_serve_create(program, &good, 0, &arrival, &one, &one, &serve), HDA_E_RANGE);
+    const double falling[2] = {1, 0}, wrong[] = {-1, NAN, INFINITY};
+    const int64_t ones[2] = {1, 1}, lengths[] = {0, -1, ((int64_t)1 << 35) + 1, INT64_MAX};
+    CHECK_INT(hda_serve_create(program, &good, 2, falling, ones, ones, &serve), HDA_E_RANGE);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        CHECK_INT(hda_serve_create(program, &good, 1, &wrong[i], &one, &one, &serve), HDA_E_RANGE);
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        CHECK_INT(hda_serve_create(program, &good, 1, &arrival, &lengths[i], &one, &serve),
+                  HDA_E_RANGE);
+        CHECK_INT(hda_serve_create(program, &good, 1, &arrival, &one, &lengths[i], &serve),
+                  HDA_E_RANGE);
+        CHECK(serve == NULL);
+    }
+    /* no pages at all: everything is rejected, no step is taken */
+    const hda_serve_config_t none = {8, 16, TINY_PAGE, 0, 1};
+    hda_step_record_t record;
+    hda_gap_t gap;
+    int64_t step_count, gap_count, finished;
+    double now;
+    CHECK_INT(hda_serve_create(program, &none, 1, &arrival, &one, &one, &serve), HDA_OK);
+    CHECK_INT(hda_serve_run(serve, 1, &record, &step_count, 1, &gap, &gap_count), HDA_OK);
+    CHECK_INT(step_count, 0);
+    hda_serve_progress(serve, &finished, &now);
+    CHECK_INT(finished, 1);
+    hda_serve_destroy(serve);
+    /* a budget beyond the program's rows shows when a step needs them */
+    const hda_serve_config_t wide = {8, TINY_ROWS + 1, TINY_PAGE, 1000, 1};
+    const int64_t prompt = TINY_ROWS + 1;
+    CHECK_INT(hda_serve_create(program, &wide, 1, &arrival, &prompt, &one, &serve), HDA_OK);
+    CHECK_INT(hda_serve_run(serve, 1, &record, &step_count, 1, &gap, &gap_count), HDA_E_STEP);
+    CHECK_INT(step_count, 0);
+    hda_serve_destroy(serve);
+    hda_program_destroy(program);
+}
+
+int main(void) {
+    steps();
+    refused_steps();
+    mapping();
+    refused_programs();
+    serving();
+    refused_serving();
+    return failures != 0;
+}

@@ -1,0 +1,106 @@
+"""Compiled programs: weights, memory map, shards, collectives between devices, text."""
+
+import msgspec
+import pytest
+
+from hdasim.compiler.program import compile_program
+from hdasim.compiler.text import describe
+from hdasim.device.latency import build
+from hdasim.errors import CapacityError, SpecError
+from hdasim.spec.experiment import Experiment
+from hdasim.spec.load import load, load_device, presets
+from hdasim.spec.serving import Serving
+
+
+def experiment(model: str = "llama3-8b", **serving: object) -> Experiment:
+    e = load("ador-llama3-8b", [f"model.preset={model}", "device.dram.capacity=4 TB"])
+    return msgspec.structs.replace(e, serving=Serving(**serving))
+
+
+@pytest.mark.parametrize("name", presets("models"))
+def test_weights_of_the_program_are_the_weights_of_the_model(name: str) -> None:
+    e = experiment(name)
+    compiled = compile_program(e)
+    assert compiled.memory.weights == pytest.approx(e.model.weight_total_bytes, rel=1e-9)
+    # a page of 16 tokens of keys and values in all layers
+    assert compiled.memory.page_bytes == 16 * e.model.kv_bytes_per_token
+
+
+def test_memory_map_by_hand() -> None:
+    # llama3-8b on ador: 8.03 G parameters x 2 B = 16.06 GB; 0.9 x 80 GB usable; page 16 x 131072 B = 2 MiB
+    m = compile_program(load("ador-llama3-8b")).memory
+    assert m.weights == pytest.approx(16.06e9, rel=1e-3)
+    assert m.usable == 72e9
+    assert m.page_bytes == 2 * 2**20
+    # activations: 2048 tokens x (4096 + 28672) x 2 B exceed half of 16 MiB
+    assert m.activations == 2048 * (4096 + 28672) * 2
+    assert m.page_count == int((72e9 - m.weights - m.activations) // m.page_bytes)
+
+
+# papers.md 3.8: KB received per layer and device, LLaMA3-70B, one token, for 2, 4, 8, 16 devices
+VOLUMES = {
+    ("all_gather", "direct"): (52, 78, 91, 97.5),
+    ("all_reduce", "direct"): (104, 312, 728, 1560),
+    ("all_reduce", "ring"): (104, 156, 182, 195),
+    ("megatron", "direct"): (32, 96, 224, 480),
+    ("megatron", "ring"): (32, 48, 56, 60),
+}
+
+
+@pytest.mark.parametrize(("method", "algorithm"), VOLUMES)
+@pytest.mark.parametrize("index", range(4))
+def test_tensor_parallel_volumes(method: str, algorithm: str, index: int) -> None:
+    devices = 2 ** (index + 1)
+    e = experiment("llama3-70b", device_count=devices, tp_method=method, tp_algorithm=algorithm)
+    machine = build(e)
+    _, ops = machine.step([1], [100], 1)
+    layer = sum(r["p2p_bytes"] for op, r in zip(machine.compiled.ops, ops, strict=True) if op.rows == "tokens") / 80
+    assert layer / 1024 == pytest.approx(VOLUMES[method, algorithm][index])
+
+
+def test_kv_heads_are_replicated_when_fewer_than_devices() -> None:
+    assert [compile_program(experiment("llama3-70b", device_count=d)).memory.page_bytes for d in (1, 8, 16)] == [
+        16 * 327680, 16 * 327680 / 8, 16 * 327680 / 8,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("devices", [3, 5, 7])
+def test_heads_that_do_not_divide_are_refused(devices: int) -> None:
+    with pytest.raises(SpecError, match=r"num_attention_heads 32 is not divisible by \d devices"):
+        compile_program(experiment(device_count=devices))
+
+
+def test_a_model_too_large_says_how_many_devices_hold_it() -> None:
+    e = msgspec.structs.replace(load("ador-llama3-8b", ["model.preset=llama3-70b"]), device=load_device("ador"))
+    with pytest.raises(CapacityError, match=r"141\.10 GB for weights alone: 2 x ador by capacity.*set serving.device_count to 4"):
+        compile_program(e)
+    groq = msgspec.structs.replace(load("ador-llama3-8b"), device=load_device("groq-tsp"))
+    with pytest.raises(CapacityError, match="73 x groq-tsp"):
+        compile_program(groq)
+
+
+def test_deepseek_has_two_kinds_of_layers_and_latent_rows() -> None:
+    compiled = compile_program(experiment("deepseek-v3"))
+    assert [(s.repeat, s.layers) for s in compiled.segments] == [(1, 0), (3, 1), (58, 1), (1, 0)]
+    names = {op.name: op for op in compiled.ops}
+    assert names["kv_b_proj"].rows == "latent"
+    assert (names["decode_attention"].kv_heads, names["decode_attention"].group) == (1, 128)
+    assert (names["decode_attention"].key_dim, names["decode_attention"].value_dim) == (576, 512)
+
+
+def test_alternating_windows_repeat_as_a_pair() -> None:
+    compiled = compile_program(experiment("gpt-oss-20b"))
+    assert [s.repeat for s in compiled.segments] == [1, 12, 1]
+    assert [b[[op.name for op in b].index("decode_attention")].window for b in compiled.blocks[1:3]] == [128, 0]
+
+
+def test_text_shows_memory_mapping_and_every_core_once() -> None:
+    machine = build(load("ador-llama3-8b", ["device.core_count=33"]))
+    text = describe(machine.compiled, machine.core, machine.device, [1, 100], 128)
+    assert "KV cache" in text
+    assert "grid 1 x 33" in text
+    for tokens in ("1 tokens", "100 tokens"):
+        lines = [line for line in text.splitlines() if line.startswith("Cores") and line.endswith(f", {tokens}")]
+        spans = [part for line in lines for part in line.removeprefix("Cores ").removesuffix(f", {tokens}").split(", ")]
+        ends = [tuple(map(int, (span.split("-") * 2)[:2])) for span in spans]
+        assert sorted(core for low, high in ends for core in range(low, high + 1)) == list(range(33))
