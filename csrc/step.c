@@ -1,0 +1,176 @@
+/* One step: count its rows, look up or work out what each operator demands, execute, add up. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine.h"
+
+static const double COUNTABLE = 4611686018427387904.0; /* 2^62 */
+
+/* Whether the counts of some operator may exceed 62 bits in a step of `pairs` prefilled tokens x their contexts and `cached` decoded ones. */
+static int uncountable(const hda_program_t *program, const rows_t *rows, double pairs,
+                       double cached) {
+    for (int64_t i = 0; i < program->op_count; i++) {
+        const hda_op_t *op = &program->ops[i];
+        const double dims = (double)op->kv_heads * ((double)op->key_dim + (double)op->value_dim);
+        double most = 0;
+        if (op->kind == HDA_OP_PREFILL_ATTENTION)
+            most = 2 * pairs * (dims + (double)op->kv_heads * (double)program->device.array.cols);
+        else if (op->kind == HDA_OP_DECODE_ATTENTION)
+            most = cached * dims;
+        else if (op->rows == HDA_ROWS_LATENT && op->kind != HDA_OP_VECTOR)
+            most =
+                (double)rows->latent * hda_fmax((double)op->k * (double)op->n, (double)op->top_k);
+        if (most > COUNTABLE) return 1;
+    }
+    return 0;
+}
+
+/* Count rows, and the context that each decode attention reads (operators with equal windows share the count). */
+static hda_status_t count_rows(hda_program_t *program, const hda_batch_t *batch, rows_t *rows) {
+    *rows = (rows_t){.emit = batch->emit_count,
+                     .batch = batch,
+                     .context_tokens = program->context_tokens,
+                     .context_pages = program->context_pages};
+    if (batch->sequence_count < 1 || batch->emit_count < 0 ||
+        batch->emit_count > batch->sequence_count)
+        return HDA_E_RANGE;
+    int64_t prefill_context = 0, tokens = 0, pages = 0;
+    double pairs = 0;
+    for (int64_t i = 0; i < batch->sequence_count; i++) {
+        const int64_t q = batch->q_len[i], past = batch->past[i];
+        if (q < 1 || past < 0 || past > (int64_t)1 << 36) return HDA_E_RANGE;
+        if (q > program->max_rows - rows->tokens) return HDA_E_STEP;
+        rows->tokens += q;
+        if (q == 1 && past > 0) {
+            rows->decode++;
+            tokens += past;
+            pages += past / program->page + 1;
+        } else {
+            prefill_context += past + q;
+            pairs += (double)q * (double)(past + q);
+        }
+    }
+    rows->latent = rows->decode + prefill_context;
+    if (uncountable(program, rows, pairs, (double)pages * (double)program->page))
+        return HDA_E_OVERFLOW;
+    for (int64_t o = 0; o < program->op_count; o++) {
+        if (program->ops[o].kind != HDA_OP_DECODE_ATTENTION) continue;
+        const int64_t window = program->ops[o].window;
+        program->context_tokens[o] = tokens;
+        program->context_pages[o] = pages;
+        if (window == 0) continue;
+        int64_t cut_tokens = 0, cut_pages = 0;
+        for (int64_t i = 0; i < batch->sequence_count; i++) {
+            if (batch->q_len[i] != 1 || batch->past[i] == 0) continue;
+            const int64_t seen = hda_min64(batch->past[i], window);
+            cut_tokens += seen;
+            cut_pages += seen / program->page + 1;
+        }
+        program->context_tokens[o] = cut_tokens;
+        program->context_pages[o] = cut_pages;
+    }
+    return HDA_OK;
+}
+
+static int64_t rows_of(const hda_op_t *op, const rows_t *rows) {
+    if (op->rows == HDA_ROWS_EMIT) return rows->emit;
+    return op->rows == HDA_ROWS_LATENT ? rows->latent : rows->tokens;
+}
+
+/* Service demands of all operators for this step: from the plans of its row counts, or computed where they depend on contexts. */
+static hda_status_t resolve_all(hda_program_t *program, const rows_t *rows) {
+    plan_t *plan, *emit = NULL;
+    hda_status_t status = engine_plan(program, HDA_ROWS_TOKENS, rows->tokens, &plan);
+    if (status == HDA_OK && rows->emit > 0)
+        status = engine_plan(program, HDA_ROWS_EMIT, rows->emit, &emit);
+    for (int64_t i = 0; i < program->op_count && status == HDA_OK; i++) {
+        const hda_op_t *op = &program->ops[i];
+        const int fresh = op->rows == HDA_ROWS_LATENT || op->kind == HDA_OP_PREFILL_ATTENTION ||
+                          op->kind == HDA_OP_DECODE_ATTENTION;
+        if (fresh)
+            status = engine_resolve(program, op, rows, rows_of(op, rows), plan->grid, 0, 0,
+                                    &program->work[i]);
+        else if (op->rows == HDA_ROWS_EMIT)
+            program->work[i] = emit ? emit->work[i] : (work_t){0};
+        else
+            program->work[i] = plan->work[i];
+    }
+    return status;
+}
+
+/* The same for every core, core-major. */
+static hda_status_t resolve_exact(hda_program_t *program, const rows_t *rows) {
+    const int64_t cores = program->device.core_count;
+    if (program->exact == NULL)
+        program->exact = malloc((size_t)(cores * program->op_count) * sizeof(work_t));
+    if (program->exact == NULL) return HDA_E_MEMORY;
+    plan_t *plan, *emit = NULL;
+    hda_status_t status = engine_plan(program, HDA_ROWS_TOKENS, rows->tokens, &plan);
+    if (status == HDA_OK && rows->emit > 0)
+        status = engine_plan(program, HDA_ROWS_EMIT, rows->emit, &emit);
+    for (int64_t core = 0; core < cores; core++) {
+        for (int64_t i = 0; i < program->op_count && status == HDA_OK; i++) {
+            const hda_op_t *op = &program->ops[i];
+            const grid_t grid = op->rows == HDA_ROWS_EMIT && emit ? emit->grid : plan->grid;
+            status = engine_resolve(program, op, rows, rows_of(op, rows), grid, core, 0,
+                                    &program->exact[core * program->op_count + i]);
+        }
+    }
+    return status;
+}
+
+static void total(const hda_program_t *program, double utilization, hda_step_t *step,
+                  hda_op_step_t *per_op) {
+    const hda_device_t *device = &program->device;
+    double unique = 0, useful = 0, links = 0;
+    for (int64_t i = 0; i < program->op_count; i++) {
+        const work_t *work = &program->work[i];
+        const double times = program->repeat[i];
+        const double unit[HDA_UNIT_COUNT] = {
+            work->dram_bytes / (device->dram.bandwidth * utilization),
+            work->unit[ENGINE_SA],
+            work->unit[ENGINE_MT],
+            work->unit[ENGINE_VU],
+            work->noc_in + work->noc_out,
+            work->p2p};
+        for (int u = 0; u < HDA_UNIT_COUNT; u++) step->busy[u] += times * unit[u];
+        step->macs[0] += times * work->macs[0];
+        step->macs[1] += times * work->macs[1];
+        step->p2p_bytes += times * work->p2p_bytes;
+        unique += times * work->unique_bytes;
+        useful += times * work->useful_macs;
+        links += times * work->p2p_least;
+        if (per_op == NULL) continue;
+        for (int u = 0; u < HDA_UNIT_COUNT; u++) per_op[i].unit_time[u] = times * unit[u];
+        per_op[i].dram_bytes = times * work->dram_bytes;
+        per_op[i].p2p_bytes = times * work->p2p_bytes;
+        per_op[i].macs[0] = times * work->macs[0];
+        per_op[i].macs[1] = times * work->macs[1];
+        per_op[i].useful_macs = times * work->useful_macs;
+    }
+    const int64_t per_core = device->array.rows * device->array.cols * device->array.lanes +
+                             (device->tree.lanes ? device->tree.width * device->tree.lanes : 0);
+    step->bound_by[0] = useful / ((double)(per_core * device->core_count) * device->frequency);
+    step->bound_by[1] = unique / device->dram.bandwidth;
+    step->bound_by[2] = links;
+    step->bound = hda_fmax(hda_fmax(step->bound_by[0], step->bound_by[1]), step->bound_by[2]);
+}
+
+hda_status_t hda_program_step(hda_program_t *program, const hda_batch_t *batch, int flags,
+                              hda_step_t *step, hda_op_step_t *per_op) {
+    rows_t rows;
+    hda_status_t status = count_rows(program, batch, &rows);
+    if (status == HDA_OK) status = resolve_all(program, &rows);
+    const int exact = (flags & HDA_EXACT) != 0;
+    if (status == HDA_OK && exact) status = resolve_exact(program, &rows);
+    if (status != HDA_OK) return status;
+    *step = (hda_step_t){0};
+    if (per_op != NULL) memset(per_op, 0, (size_t)program->op_count * sizeof *per_op);
+    for (int64_t i = 0; i < program->op_count; i++)
+        step->dram_bytes += program->repeat[i] * program->work[i].dram_bytes;
+    const double utilization = hda_dram_utilization(&program->device.dram, step->dram_bytes);
+    engine_execute(program, exact ? program->exact : program->work,
+                   exact ? program->device.core_count : 1, utilization, exact, step, per_op);
+    total(program, utilization, step, per_op);
+    return HDA_OK;
+}
