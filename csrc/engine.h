@@ -63,7 +63,7 @@ struct hda_program {
 /* resolve.c */
 hda_status_t engine_resolve(hda_program_t *program, const hda_op_t *op, const rows_t *rows,
                             int64_t op_rows, grid_t grid, int64_t core, int estimate, work_t *work);
-void engine_mapping(const hda_program_t *program, const hda_op_t *op, int64_t rows, grid_t grid,
+void engine_mapping(hda_program_t *program, const hda_op_t *op, int64_t rows, grid_t grid,
                     int64_t core, hda_mapping_t *mapping);
 /* The largest n' <= n with at most three significant bits. */
 int64_t engine_round_below(int64_t n);

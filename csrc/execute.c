@@ -87,16 +87,17 @@ static transfer_t begin_transfer(const state_t *state, const work_t *work, doubl
     return transfer;
 }
 
-/* Start all units of core k; returns the latest start, so that the rest of the transfer can follow it. */
+/* Start all units of core k; returns the latest start of those that consume the transfer, the array and the tree (or the vector unit where it
+ * works alone), so that the rest of the transfer can follow it. */
 static double start_units(const state_t *state, const work_t *work, int64_t k, double ready,
                           double first, double starts[ENGINE_UNITS]) {
-    double last = 0;
+    double consumer = 0;
     for (int u = 0; u < ENGINE_UNITS; u++) {
         if (!(work->unit[u] > 0)) continue;
         starts[u] = hda_fmax(hda_fmax(state->unit[k * LANES + u], ready), first);
-        last = hda_fmax(last, starts[u]);
+        if (u != ENGINE_VU || consumer == 0) consumer = hda_fmax(consumer, starts[u]);
     }
-    return last;
+    return consumer;
 }
 
 static void run_units(state_t *state, account_t *account, const work_t *work, int64_t op_count,
@@ -122,7 +123,8 @@ static void run_units(state_t *state, account_t *account, const work_t *work, in
                 stop = transfer->end + own->tail[u];
                 cause = transfer->cause;
             }
-            state->unit[k * LANES + u] = stop;
+            state->unit[k * LANES + u] =
+                starts[u] + own->unit[u]; /* gaps in a stream serve others */
             end = hda_fmax(end, stop);
             advance_after(state, account, launch, stop, cause);
         }
@@ -195,19 +197,25 @@ static int64_t snapshot(const state_t *state, double *out) {
     return n;
 }
 
-static int steady(const double *a, const double *b, int64_t count, double period) {
-    for (int64_t i = 0; i < count; i++) /* clocks that lag a whole period behind bind no more */
-        if (fabs(a[i] - b[i]) > 1e-9 * period && (a[i] > -period || b[i] > -period)) return 0;
+/* Whether the later snapshot equals the earlier one. A clock that lags more than a period behind and falls back further binds no more. */
+static int steady(const double *earlier, const double *later, int64_t count, double period) {
+    for (int64_t i = 0; i < count; i++) {
+        const int lost = earlier[i] <= -period && later[i] <= earlier[i];
+        if (!lost && fabs(earlier[i] - later[i]) > 1e-9 * period) return 0;
+    }
     return 1;
 }
 
-static void shift(state_t *state, double by) {
-    state->front += by;
-    state->dma_free += by;
-    state->guard[0] += by;
-    state->guard[1] += by;
-    for (int u = 0; u < LANES; u++) state->unit[u] += by;
-    state->input[0] += by;
+/* Repeat `times` times what moved each clock from `earlier` to `later`, while the front moved by `period`. */
+static void shift(state_t *state, const double *earlier, const double *later, double period,
+                  double times) {
+    int64_t n = 0;
+    state->front += times * period;
+    state->dma_free += times * (period + later[n] - earlier[n]), n++;
+    for (int half = 0; half < 2; half++, n++)
+        state->guard[half] += times * (period + later[n] - earlier[n]);
+    for (int u = 0; u < LANES; u++, n++) state->unit[u] += times * (period + later[n] - earlier[n]);
+    state->input[0] += times * (period + later[n] - earlier[n]);
 }
 
 /* One pass over the blocks of a segment. */
@@ -270,7 +278,7 @@ static void run_segment(hda_program_t *program, state_t *state, const hda_segmen
         const int64_t count = snapshot(state, clocks);
         if (mark->done > 0 && steady(mark->clocks, clocks, count, period)) {
             const int32_t passes = done - mark->done, times = (segment->repeat - done) / passes;
-            shift(state, period * times);
+            shift(state, mark->clocks, clocks, period, times);
             for (int c = 0; c < HDA_BY_COUNT; c++)
                 limited[c] += times * (limited[c] - mark->limited[c]);
             if (per_op) scale_ops(program, segment, mark->per_op, per_op, times);

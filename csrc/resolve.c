@@ -44,7 +44,7 @@ void resolve_sync(const hda_device_t *device, const hda_op_t *op, int64_t rows, 
     }
     work->p2p = time[choice];
     work->p2p_bytes = bytes[choice];
-    work->p2p_least = (reduce && d > 2 ? 2 * ring : ring) / device->p2p_bandwidth;
+    work->p2p_least = (reduce ? 2 * ring : ring) / device->p2p_bandwidth;
 }
 
 /* Core counts with at most three significant bits: 1 .. 8, 10, 12, 14, 16, 20, .. A chip with more cores has all of those of a chip with

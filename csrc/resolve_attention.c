@@ -37,7 +37,7 @@ static prefill_t count_prefill(const hda_device_t *device, const hda_op_t *op, c
         p.tiles += (double)hda_prefill_tiles(t, past, op->window, p.tile, array->cols);
         p.reads += (double)hda_prefill_tiles(t, past, op->window, 4 * p.tile, array->cols);
         p.pairs += hda_prefill_pairs(t, past, op->window);
-        p.past += (double)(op->window > 0 ? hda_min64(past, op->window) : past);
+        p.past += (double)(op->window > 0 ? hda_min64(past, op->window - 1) : past);
         p.tokens += (double)t;
         p.longest = hda_max64(p.longest, t);
     }

@@ -30,14 +30,14 @@ static double activation_room(const hda_device_t *device, const hda_op_t *op) {
 }
 
 static void cut_tiles(const hda_device_t *device, const hda_op_t *op, double room, int64_t rows,
-                      grid_t grid, cut_t *cut) {
+                      grid_t grid, int local, cut_t *cut) {
     const double b = device->activation_bytes, m = (double)cut->m0;
     const double slice =
         op->gather ? m * (double)op->k * b * cut->weight_share : m * (double)op->k * b;
     const double narrow = (double)hda_min64(cut->n0, device->array.cols * device->array.lanes);
     cut->row_tiles = cut->column_tiles = 1;
     cut->tile_rows = cut->m0;
-    if (!device->shared && slice + m * narrow * ACCUMULATOR_BYTES <= room) {
+    if (local && !device->shared && slice + m * narrow * ACCUMULATOR_BYTES <= room) {
         const double columns = floor((room - slice) / (ACCUMULATOR_BYTES * m));
         const int64_t tile = columns < (double)cut->n0 ? (int64_t)columns : cut->n0;
         cut->column_tiles = hda_ceil_div(cut->n0, tile);
@@ -61,7 +61,7 @@ static void cut_tiles(const hda_device_t *device, const hda_op_t *op, double roo
 }
 
 static void cut_gemm(const hda_device_t *device, const hda_op_t *op, int64_t rows, grid_t grid,
-                     int64_t core, cut_t *cut) {
+                     int64_t core, int local, cut_t *cut) {
     const double room = activation_room(device, op);
     cut->m0 = hda_ceil_div(rows, grid.rows);
     cut->n0 = hda_ceil_div(op->n, grid.cols);
@@ -69,7 +69,7 @@ static void cut_gemm(const hda_device_t *device, const hda_op_t *op, int64_t row
     cut->m = idle ? 0 : hda_share(rows, grid.rows, core / grid.cols);
     cut->n = idle ? 0 : hda_share(op->n, grid.cols, core % grid.cols);
     cut->weight_share = (double)hda_ceil_div(op->k, grid.cols) / (double)op->k;
-    cut_tiles(device, op, room, rows, grid, cut);
+    cut_tiles(device, op, room, rows, grid, local, cut);
     const double left = device->local_memory - cut->local_bytes;
     cut->prefetch_bytes = hda_fmax(left, 2 * weight_tile_bytes(device, op)) / 2;
 }
@@ -129,11 +129,9 @@ static void set_gemm_times(const hda_device_t *device, int64_t m, const int64_t 
         device->tree.lanes ? (double)hda_mt_depth(&device->tree) / device->frequency : 0;
 }
 
-hda_status_t resolve_linear(hda_program_t *program, const hda_op_t *op, int64_t rows, grid_t grid,
-                            int64_t core, int estimate, work_t *work) {
+static hda_status_t resolve_cut(hda_program_t *program, const hda_op_t *op, int64_t rows,
+                                grid_t grid, cut_t cut, int estimate, work_t *work) {
     const hda_device_t *device = &program->device;
-    cut_t cut;
-    cut_gemm(device, op, rows, grid, core, &cut);
     int64_t sa_columns, cycles[2];
     TRY(split_columns(device, cut.m, op->k, cut.n, &cut, &sa_columns, cycles));
     set_gemm_times(device, hda_min64(cut.m, cut.tile_rows), cycles, work);
@@ -167,15 +165,43 @@ hda_status_t resolve_linear(hda_program_t *program, const hda_op_t *op, int64_t 
                      (global + global_weights) / device->global_bandwidth);
     work->ahead = hda_fmin(1.0, cut.prefetch_bytes / core_weights);
     work->first = hda_fmin(1.0, weight_tile_bytes(device, op) / core_weights);
+    const double slice = (double)cut.m0 * k * b * cut.weight_share;
     if (op->gather && cut.home == 0)
-        TRY(engine_collective(program, HDA_COLL_FOLDED_ALL_GATHER, grid.rows, grid.cols,
-                              (double)cut.m0 * k * b * cut.weight_share, estimate, &work->noc_in));
+        TRY(engine_collective(program, HDA_COLL_FOLDED_ALL_GATHER, grid.rows, grid.cols, slice,
+                              estimate, &work->noc_in));
+    else if (op->gather) /* every core first writes its slice to global memory */
+        work->noc_in = hda_fmax(slice / port, all_rows * k * b / device->global_bandwidth);
     work->useful_macs = all_rows * k * (double)op->n;
     const double array_share = cut.n ? (double)sa_columns / (double)cut.n : 1.0;
     work->macs[0] = work->useful_macs * array_share;
     work->macs[1] = work->useful_macs - work->macs[0];
     resolve_sync(device, op, rows, work);
     return HDA_OK;
+}
+
+/* Cut for one core. Where slices in local memory leave room for a part of the columns only, so that inputs are gathered several times, global
+ * memory may be the better home; the busiest core decides for all. */
+static hda_status_t choose_cut(hda_program_t *program, const hda_op_t *op, int64_t rows,
+                               grid_t grid, int64_t core, cut_t *cut) {
+    cut_gemm(&program->device, op, rows, grid, core, 1, cut);
+    if (cut->home != 0 || cut->column_tiles == 1) return HDA_OK;
+    double occupancy[2];
+    for (int local = 0; local < 2; local++) {
+        cut_t busiest;
+        work_t work = {0};
+        cut_gemm(&program->device, op, rows, grid, 0, local, &busiest);
+        TRY(resolve_cut(program, op, rows, grid, busiest, 1, &work));
+        occupancy[local] = engine_occupancy(&program->device, &work);
+    }
+    cut_gemm(&program->device, op, rows, grid, core, occupancy[1] <= occupancy[0], cut);
+    return HDA_OK;
+}
+
+hda_status_t resolve_linear(hda_program_t *program, const hda_op_t *op, int64_t rows, grid_t grid,
+                            int64_t core, int estimate, work_t *work) {
+    cut_t cut;
+    TRY(choose_cut(program, op, rows, grid, core, &cut));
+    return resolve_cut(program, op, rows, grid, cut, estimate, work);
 }
 
 /* Expected number of distinct experts that `tokens` tokens hit under uniform routing: E (1 - (1 - k/E)^T) (papers.md 3.1). */
@@ -237,14 +263,14 @@ hda_status_t resolve_experts(hda_program_t *program, const hda_op_t *op, int64_t
     return HDA_OK;
 }
 
-void engine_mapping(const hda_program_t *program, const hda_op_t *op, int64_t rows, grid_t grid,
+void engine_mapping(hda_program_t *program, const hda_op_t *op, int64_t rows, grid_t grid,
                     int64_t core, hda_mapping_t *mapping) {
     cut_t cut = {0};
     *mapping = (hda_mapping_t){.grid_rows = grid.rows, .grid_cols = grid.cols};
     if (rows == 0 || op->kind != HDA_OP_LINEAR) return;
-    cut_gemm(&program->device, op, rows, grid, core, &cut);
     int64_t cycles[2], columns = 0;
-    if (split_columns(&program->device, cut.m, op->k, cut.n, &cut, &columns, cycles) != HDA_OK)
+    if (choose_cut(program, op, rows, grid, core, &cut) != HDA_OK ||
+        split_columns(&program->device, cut.m, op->k, cut.n, &cut, &columns, cycles) != HDA_OK)
         return;
     mapping->m = cut.m;
     mapping->sa_columns = columns;

@@ -62,7 +62,7 @@ static hda_status_t count_rows(hda_program_t *program, const hda_batch_t *batch,
         int64_t cut_tokens = 0, cut_pages = 0;
         for (int64_t i = 0; i < batch->sequence_count; i++) {
             if (batch->q_len[i] != 1 || batch->past[i] == 0) continue;
-            const int64_t seen = hda_min64(batch->past[i], window);
+            const int64_t seen = hda_min64(batch->past[i], window - 1);
             cut_tokens += seen;
             cut_pages += seen / program->page + 1;
         }

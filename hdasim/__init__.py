@@ -16,9 +16,9 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "load": ".spec.load", "simulate": ".simulate", "step": ".simulate", "Result": ".simulate",
     "Experiment": ".spec.experiment", "HdasimError": ".errors", "SpecError": ".errors", "CapacityError": ".errors",
-    "TraceError": ".errors", "CoreError": ".errors", "MissingExtra": ".errors",
+    "TraceError": ".errors", "CoreError": ".errors",
 }  # fmt: skip
-__all__ = ["CapacityError", "CoreError", "Experiment", "HdasimError", "MissingExtra", "Result", "SpecError", "TraceError",
+__all__ = ["CapacityError", "CoreError", "Experiment", "HdasimError", "Result", "SpecError", "TraceError",
            "__version__", "load", "simulate", "step"]  # fmt: skip
 
 

@@ -70,6 +70,7 @@ def _run_parser(commands: Any) -> None:
     _experiment_arguments(parser)
     parser.add_argument("--output-dir", metavar="DIR",
                         help="where result.json, requests.csv, steps.csv, spec.yaml go (results/NAME)")  # fmt: skip
+    parser.add_argument("--no-steps", action="store_true", help="do not write steps.csv (long runs: about 300 bytes a step)")
     parser.add_argument("--seed", metavar="N", help="same as --set seed=N")
     parser.add_argument("--trace", metavar="FILE", help="replay the arrivals and lengths of this trace in place of the workload")
     parser.add_argument("--request-rate", metavar="R", help="requests per second of generated arrivals (inf: all at once)")
@@ -154,9 +155,13 @@ def _quoted(text: str) -> str:
 def _console() -> Any:
     from rich.console import Console
 
+    class Pipe(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # for `main`; rich would exit with 1
+
     if sys.stdout.isatty():
-        return Console(width=max(160, Console().width), soft_wrap=True)  # a narrow terminal wraps what would else be cut
-    return Console(force_terminal=False, no_color=True, width=160, soft_wrap=True)
+        return Pipe(width=max(160, Console().width), soft_wrap=True)  # a narrow terminal wraps what would else be cut
+    return Pipe(force_terminal=False, no_color=True, width=160, soft_wrap=True)
 
 
 def _out(text: str) -> None:
@@ -178,7 +183,7 @@ def _run(args: argparse.Namespace) -> int:
     make_folder(folder)
     with Reporter() as reporter, locate(document):
         result = simulate(experiment, reporter)
-    write_run(result, folder)
+    write_run(result, folder, steps=not args.no_steps)
     if args.json:
         _out(to_json(result_document(result)))
     else:
@@ -231,10 +236,8 @@ def _compile(args: argparse.Namespace) -> int:
             raise SpecError(f"a step has 1 to {most} tokens (serving.max_num_batched_tokens)", place=f"--tokens {count}")
     with locate(document):
         machine = build(experiment)
-    if args.json:
-        _out(to_json(dataclasses.asdict(machine.compiled)))
-    else:
-        _out(describe(machine.compiled, machine.core, machine.device, tokens, most))
+    text = describe(machine.compiled, machine.core, machine.device, tokens, most)
+    _out(to_json({**dataclasses.asdict(machine.compiled), "text": text.splitlines()}) if args.json else text)
     return EXIT_OK
 
 

@@ -40,7 +40,3 @@ class TraceError(HdasimError):
 
 class CoreError(HdasimError):
     """The C core refused its input; the message carries the core's status text."""
-
-
-class MissingExtra(HdasimError):
-    """An optional dependency is absent; the message gives the install command."""

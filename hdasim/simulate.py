@@ -6,8 +6,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from .core.layout import REQUEST_STATES
 from .device.latency import Machine, build
-from .errors import SpecError
+from .errors import CapacityError, SpecError
 from .metrics import summarise
 from .serving.arrivals import requests as make_requests
 from .serving.engine import Progress, Served, serve
@@ -37,7 +38,38 @@ def simulate(experiment: Experiment, progress: Progress | None = None) -> Result
     machine = build(experiment)
     requests = make_requests(experiment.workload, np.random.default_rng(experiment.seed))
     served = serve(machine, experiment.serving, requests, progress)
+    _refuse_if_none_fits(experiment, machine, served)
     return Result(experiment, machine, served, summarise(served, machine, experiment.slo))
+
+
+def _refuse_if_none_fits(experiment: Experiment, machine: Machine, served: Served) -> None:
+    """`CapacityError` if the scheduler had to reject every single request."""
+    if not (served.outcomes["state"] == REQUEST_STATES.index("rejected")).all():
+        return
+    tokens = machine.compiled.memory.page_count * experiment.serving.block_size
+    shortest = int((served.requests.input_len + served.requests.output_len).min())
+    if not experiment.serving.enable_chunked_prefill and shortest <= tokens:
+        budget = experiment.serving.max_num_batched_tokens
+        raise CapacityError(
+            f"without chunked prefill no request fits the budget of {budget} tokens: the shortest has {shortest} tokens, all of which "
+            f"are computed again after a preemption; set max_num_batched_tokens to {shortest} or more, or enable_chunked_prefill",
+            ("serving", "max_num_batched_tokens"),
+        )
+    raise CapacityError(
+        f"no request fits the KV cache of {tokens:,} tokens: the shortest has {shortest:,}; use more devices or memory",
+        ("serving", "device_count"),
+    )
+
+
+def _check_pages(machine: Machine, block_size: int, pages: int) -> None:
+    """`CapacityError` if a step's sequences need more KV pages than the device has."""
+    most = machine.compiled.memory.page_count
+    if pages > most:
+        raise CapacityError(
+            f"the step needs {pages * block_size:,} tokens of KV cache, the device has room for {most * block_size:,}; use a smaller "
+            "batch, shorter contexts, or more devices",
+            ("serving", "device_count"),
+        )
 
 
 def step(
@@ -76,4 +108,5 @@ def step(
         raise SpecError(f"a step of {tokens} tokens is more than {MAX_STEP_TOKENS}; use a smaller batch or input length")
     serving = msgspec.structs.replace(experiment.serving, max_num_batched_tokens=max(budget, tokens))
     machine = build(msgspec.structs.replace(experiment, serving=serving))
+    _check_pages(machine, serving.block_size, sum(-(-(q + p) // serving.block_size) for q, p in zip(q_len, past, strict=True)))
     return machine, *machine.step(q_len, past, len(q_len), exact=exact)

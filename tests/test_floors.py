@@ -11,12 +11,11 @@ FLOORS = {
     "units": 0, "errors": 0,
     "spec": 1, "core": 1,
     "compiler": 2,
-    "device": 3, "cost": 3,
+    "device": 3,
     "serving": 4,
     "metrics": 5,
     "simulate": 6,
     "report": 7,
-    "search": 8, "validate": 8,
     "cli": 9,
     "__main__": 10,
 }  # fmt: skip

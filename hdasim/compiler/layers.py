@@ -112,12 +112,8 @@ def _attention(ctx: Context, layer: Layer, source: str) -> list[Op]:
     store = Op(name="kv_store", kind="store", after=(source,), n=int(elements * m.kv_cache_bytes))
     k, n = ctx.row(s.heads * m.v_head_dim, m.hidden_size)
     output = ctx.attention_linear("o_proj", ("prefill_attention", "decode_attention"), k, n)
-    return [
-        ctx.sync(prefill, width=width, megatron=False),
-        ctx.sync(decode, width=width, megatron=False),
-        store,
-        output if m.parallel_attention else ctx.sync(output, width=m.hidden_size, megatron=True),
-    ]
+    prefill, decode = (ctx.sync(op, width=width, megatron=False) for op in (prefill, decode))
+    return [prefill, decode, store, output if m.parallel_attention else ctx.sync(output, width=m.hidden_size, megatron=True)]
 
 
 def _mlp(ctx: Context, source: str, width: int, full_width: int, prefix: str = "") -> list[Op]:

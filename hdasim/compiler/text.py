@@ -79,6 +79,7 @@ def _streams(compiled: CompiledProgram, core: Program, device: Device, tokens: i
         classes.setdefault(shares(c), []).append(c)
     for members in classes.values():
         yield f"Cores {_spans(members)}, {tokens} tokens"
+        yield " filled by the step: $T tokens, $E sequences that emit, $S cached tokens, $L decoding tokens and prefill contexts"
         position = 0
         for name, block in zip(compiled.block_names, compiled.blocks, strict=True):
             yield f" block {name}"
@@ -96,12 +97,21 @@ def _spans(members: list[int]) -> str:
 
 
 def _block(block: tuple[Op, ...], position: int, core: Program, tokens: int, member: int) -> Iterator[str]:
+    """Instructions of a block: an operator's exchange of inputs, its units side by side, then its exchange of results."""
     number = 0
     for offset, op in enumerate(block):
         mapping = core.mapping(position + offset, tokens, member) if op.kind == "linear" else None
+        gate, units = f"after {', '.join(op.after)}", []
         for unit, text in _instructions(op, mapping):
-            waits = f"after {', '.join(op.after)}" if unit != "dma" or op.kind == "store" else "as soon as its buffer is free"
-            yield f"  {number:4} {unit:4} {op.name:20} {text:70} {waits}"
+            waits = gate
+            if unit == "dma" and op.kind != "store":
+                waits = "as soon as its buffer is free"
+            elif unit in ("noc", "p2p"):
+                waits = f"after {', '.join(units)}" if units else gate
+                gate, units = f"after #{number}", []
+            else:
+                units.append(f"#{number}")
+            yield f"  {number:4} {unit:5} {op.name:20} {text:70} {waits}"
             number += 1
 
 

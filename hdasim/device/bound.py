@@ -49,13 +49,13 @@ def request_bounds(machine: Machine, input_len: npt.NDArray[np.int64], output_le
         if op.kind == "prefill_attention":
             prompt_macs += scale * _pairs(s, op.window)
             continue
-        window = op.window or np.inf
-        past = np.minimum(s if op.window else mean_past, window)
+        reach = op.window - 1 if op.window else np.inf  # cached tokens that a new one may see
+        past, first_past = np.minimum(s if op.window else mean_past, reach), np.minimum(s, reach)
         token_macs += scale * (past + 1)
-        first_macs += scale * (np.minimum(s, window) + 1)
+        first_macs += scale * (first_past + 1)
         kv = float(times) * op.kv_elements * machine.kv_bytes
         token_kv += kv * past
-        first_kv += kv * np.minimum(s, window)
+        first_kv += kv * first_past
     ttft = np.maximum(prompt_macs / peak, weights / rate)
     tpot = np.maximum(token_macs / peak, (weights + token_kv) / rate)
     itl = np.maximum(first_macs / peak, (weights + first_kv) / rate)

@@ -4,6 +4,7 @@ import csv
 import errno
 import io
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +46,24 @@ def _unwritable(folder: Path, error: Exception) -> SpecError:
     return SpecError(f"cannot write results: {reason.lower()}; choose another folder", place=f"--output-dir {folder}")
 
 
-def write_run(result: Result, folder: Path) -> None:
-    """Write the four files into `folder`, each one whole or not at all. `SpecError` if the folder cannot be written."""
+#: From here on writing steps.csv takes seconds, and is announced.
+_MANY_STEPS = 100_000
+
+
+def write_run(result: Result, folder: Path, *, steps: bool = True) -> None:
+    """Write the four files (without `steps`, all but steps.csv) into `folder`, each one whole or not at all.
+
+    Raises `SpecError` if the folder cannot be written.
+    """
     make_folder(folder)
     try:
         _write(folder / "result.json", to_json(result_document(result)))
         _write(folder / "spec.yaml", expanded(result.experiment, folder))
         _write(folder / "requests.csv", _requests_csv(result))
-        _write(folder / "steps.csv", _steps_csv(result))
+        if steps:
+            if result.served.steps.size > _MANY_STEPS:
+                sys.stderr.write(f"writing {result.served.steps.size:,} steps to {folder / 'steps.csv'} (--no-steps leaves it out)\n")
+            _write(folder / "steps.csv", _steps_csv(result))
     except OSError as error:
         raise _unwritable(folder, error) from None
 

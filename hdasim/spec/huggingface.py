@@ -269,7 +269,8 @@ def _reader(config: Config) -> Callable[[Config], Fields]:
 
 
 _DTYPE_BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
-_QUANT_BITS = {"fp8": 8, "fbgemm_fp8": 8, "int8": 8, "mxfp4": 4, "int4": 4}
+#: Bits per weight; mxfp4 shares an 8-bit scale between 32 weights (OCP Microscaling Formats specification 1.0): 4 + 8 / 32.
+_QUANT_BITS = {"fp8": 8, "fbgemm_fp8": 8, "int8": 8, "mxfp4": 4.25, "int4": 4}
 
 
 def _dtype_bytes(config: Config) -> float:

@@ -41,6 +41,11 @@ static void latency(void) {
     CHECK_INT(run(&noc, same, 2, &makespan), HDA_OK);
     CHECK_INT(done[0], 4 + 6 + 15);
     CHECK_INT(done[1], 4 + 6 + 15 + 16);
+    /* 0 > 2 has the link 1 > 2 from cycle 7 to 23; 1 > 3, which wanted it at 3, waits 20 cycles */
+    const hda_message_t shared[2] = {{0, 2, 16, -1}, {1, 3, 16, -1}};
+    CHECK_INT(run(&noc, shared, 2, &makespan), HDA_OK);
+    CHECK_INT(done[0], 4 * 2 + 6 + 15);
+    CHECK_INT(done[1], 4 * 2 + 6 + 15 + 20);
     /* received at 25, ready at 26: 26 + 25 */
     const hda_message_t chain[2] = {{1, 2, 16, 1}, {0, 1, 16, -1}};
     CHECK_INT(run(&noc, chain, 2, &makespan), HDA_OK);

@@ -78,6 +78,11 @@ def test_messages_queue_at_ports_and_links() -> None:
     assert run(build("mesh", 64), [(0, 7, 256, -1), (7, 0, 256, -1), (8, 15, 256, -1)])[0] == [289] * 3
 
 
+def test_messages_hold_links_until_their_tail_has_passed() -> None:
+    # 0 > 2 takes the link 1 > 2 from cycle 7 on, for 16 flits; 1 > 3 could have had it at 3 and gets it at 23: 8 + 6 + 15 + 20
+    assert run(build("mesh", 64), [(0, 2, 16, -1), (1, 3, 16, -1)])[0] == [29, 49]
+
+
 def test_dependent_messages_start_a_cycle_after_receipt() -> None:
     # BookSim's chain_sf_7hops_f64: seven times 64 + 10, less the one cycle before the first: 517
     assert run(build("mesh", 64), [(i, i + 1, 64, i - 1) for i in range(7)])[1] == 517

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hdasim.core import layout
-from hdasim.core._core import Network, Program, Serve
+from hdasim.core._core import Network, Program, Serve, mt_attention_cycles
 from hdasim.errors import CoreError
 
 DEVICE: dict[str, Any] = {
@@ -82,9 +82,18 @@ def test_decode_reads_the_cache() -> None:
     _, ops = step(program(op("decode_attention", **ATTENTION)), [1, 1], [5, 40])
     assert ops["dram_bytes"][0] == 45 * 48 * 2
     assert ops["useful_macs"][0] == 47 * 2 * 3 * (16 + 8)
-    # a window of 32 reads 5 and 32
+    # a window of 32 keys, the new token among them, reads 5 and 31
     _, ops = step(program(op("decode_attention", window=32, **ATTENTION)), [1, 1], [5, 40])
-    assert ops["dram_bytes"][0] == 37 * 48 * 2
+    assert ops["dram_bytes"][0] == 36 * 48 * 2
+
+
+@pytest.mark.parametrize(("past", "pages"), [(3, 1), (4, 2), (7, 2), (8, 3)])
+def test_decode_computes_whole_pages(past: int, pages: int) -> None:
+    """On one core the tree takes all pages of both heads; the new token needs a place too."""
+    total, _ = step(program(op("decode_attention", **ATTENTION), core_count=1), [1], [past])
+    # scores ceil(16 / 8) deep, values ceil(tokens / 8) deep, 8 lanes for 3 query heads
+    cycles = mt_attention_cycles(3, 16, 8, 2 * 4 * pages, 8, 8)
+    assert total["busy"][2] == pytest.approx(cycles * 1e-9)
 
 
 def test_prefill_computes_its_pairs_and_reads_what_was_cached() -> None:

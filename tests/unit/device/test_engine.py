@@ -130,6 +130,19 @@ def test_every_preset_is_at_or_above_its_bound(name: str) -> None:
         assert step["time"] == pytest.approx(exact["time"], rel=1e-3)
 
 
+def test_ador_scheduler_runs_the_two_attentions_side_by_side() -> None:
+    # papers.md 3.5: max(decode attention on the trees, prefill attention on the arrays) instead of their sum
+    e = load("ador-llama3-8b")
+    times = {}
+    for scheduler in ("ador", "vllm"):
+        m = build(msgspec.structs.replace(e, serving=Serving(scheduler=scheduler)))
+        step, ops = m.step([1] * 64 + [1024], [1024] * 64 + [0], 65)
+        times[scheduler] = step["time"]
+        unit = {op.name: r["unit_time"].max() for op, r in zip(m.compiled.ops, ops, strict=True)}
+    shorter = min(unit["prefill_attention"], unit["decode_attention"])
+    assert times["vllm"] - times["ador"] == pytest.approx(shorter, rel=0.1)
+
+
 MODELS = {
     "llama3-70b": 8, "mixtral-8x7b": 2, "qwen3-30b-a3b": 1, "deepseek-v3": 16, "falcon-40b": 2, "gpt3-175b": 8, "gpt-oss-120b": 2,
     "mistral-7b": 1, "opt-30b": 2, "phi-2": 1,

@@ -198,7 +198,7 @@ def test_null_and_absent_head_keys() -> None:
         ({"dtype": "bfloat16", "torch_dtype": "float32"}, 2.0),
         ({"quantization_config": None, "dtype": "float32"}, 4.0),
         ({"quantization_config": {"quant_method": "fp8"}}, 1.0),
-        ({"quantization_config": {"quant_method": "mxfp4"}}, 0.5),
+        ({"quantization_config": {"quant_method": "mxfp4"}}, 0.53125),
         ({"quantization_config": {"quant_method": "awq", "bits": 4}}, 0.5),
         ({"quantization_config": {"quant_method": "gptq", "bits": 8, "desc_act": None}}, 1.0),
         (
@@ -222,21 +222,21 @@ def test_quantisation_leaves_embeddings_routers_and_cache_alone() -> None:
 @pytest.mark.parametrize("name", ["gpt-oss-20b", "gpt-oss-120b"])
 def test_gpt_oss_quantises_only_its_experts(name: str) -> None:
     model = preset(name)
-    assert (model.weight_bytes, model.attention_weight_bytes) == (0.5, 2.0)
-    assert preset(name, quantization_config={"quant_method": "mxfp4"}).attention_weight_bytes == 0.5
+    assert (model.weight_bytes, model.attention_weight_bytes) == (0.53125, 2.0)
+    assert preset(name, quantization_config={"quant_method": "mxfp4"}).attention_weight_bytes == 0.53125
 
 
 def test_gpt_oss_bytes_by_hand() -> None:
-    # experts: 24 layers x 32 x 3 x 2880 x 2880 = 19,110,297,600 at half a byte
+    # experts: 24 layers x 32 x 3 x 2880 x 2880 = 19,110,297,600 at 4.25 bits
     # attention: 24 x 2880 x 64 x (64 + 8 + 8 + 64) = 637,009,920; routers 24 x 2880 x 32 = 2,211,840
     # embedding and lm_head: 2 x 201088 x 2880
     rest = 637_009_920 + 2_211_840 + 2 * 201088 * 2880
-    assert preset("gpt-oss-20b").weight_total_bytes == 0.5 * 19_110_297_600 + 2 * rest
+    assert preset("gpt-oss-20b").weight_total_bytes == 0.53125 * 19_110_297_600 + 2 * rest
 
 
 @pytest.mark.parametrize(
     ("names", "expected"),
-    [(["lm_head"], 0.5), (["self_attn"], 2.0), (["model.layers.0.self_attn"], 0.5), (["model.layers.*.self_attn", 3], 2.0)],
+    [(["lm_head"], 0.53125), (["self_attn"], 2.0), (["model.layers.0.self_attn"], 0.53125), (["model.layers.*.self_attn", 3], 2.0)],
 )
 def test_attention_counts_as_kept_only_when_every_layer_is(names: list[Any], expected: float) -> None:
     quantisation = {"quant_method": "mxfp4", "modules_to_not_convert": names}
