@@ -63,6 +63,13 @@ double engine_occupancy(const hda_device_t *device, const work_t *work) {
     return (device->prefetch ? body : hda_fmax(body, transfer)) + work->noc_out;
 }
 
+/* What counts in the choice of cores: where transfers run ahead, only what the cores themselves take. */
+static double cores_time(const hda_device_t *device, const work_t *work) {
+    if (!device->prefetch) return engine_occupancy(device, work);
+    return work->noc_in + hda_fmax(hda_fmax(work->unit[0], work->unit[1]), work->unit[2]) +
+           work->noc_out;
+}
+
 hda_status_t resolve_on_best_cores(hda_program_t *program, const hda_op_t *op, const void *demand,
                                    int64_t core, int estimate, resolver_t resolver, work_t *work) {
     const hda_device_t *device = &program->device;
@@ -73,7 +80,7 @@ hda_status_t resolve_on_best_cores(hda_program_t *program, const hda_op_t *op, c
     for (int64_t c = most; c >= 1; c = engine_round_below(c - 1)) {
         work_t candidate = *work;
         TRY(resolver(program, op, demand, c, 0, 1, &candidate));
-        const double time = engine_occupancy(device, &candidate);
+        const double time = cores_time(device, &candidate);
         if (best < 0 || time < best) {
             best = time;
             choice = c;

@@ -180,20 +180,22 @@ static hda_status_t resolve_cut(hda_program_t *program, const hda_op_t *op, int6
 }
 
 /* Cut for one core. Where slices in local memory leave room for a part of the columns only, so that inputs are gathered several times, global
- * memory may be the better home; the busiest core decides for all. */
+ * memory is the home if that ends sooner and costs no DRAM traffic; the busiest core decides for all. */
 static hda_status_t choose_cut(hda_program_t *program, const hda_op_t *op, int64_t rows,
                                grid_t grid, int64_t core, cut_t *cut) {
     cut_gemm(&program->device, op, rows, grid, core, 1, cut);
     if (cut->home != 0 || cut->column_tiles == 1) return HDA_OK;
-    double occupancy[2];
+    double time[2], bytes[2];
     for (int local = 0; local < 2; local++) {
         cut_t busiest;
         work_t work = {0};
         cut_gemm(&program->device, op, rows, grid, 0, local, &busiest);
         TRY(resolve_cut(program, op, rows, grid, busiest, 1, &work));
-        occupancy[local] = engine_occupancy(&program->device, &work);
+        time[local] = work.noc_in + hda_fmax(work.unit[ENGINE_SA], work.unit[ENGINE_MT]);
+        bytes[local] = work.dram_bytes;
     }
-    cut_gemm(&program->device, op, rows, grid, core, occupancy[1] <= occupancy[0], cut);
+    const int local = time[1] <= time[0] || bytes[1] < bytes[0];
+    cut_gemm(&program->device, op, rows, grid, core, local, cut);
     return HDA_OK;
 }
 

@@ -51,8 +51,9 @@ def _refuse_if_none_fits(experiment: Experiment, machine: Machine, served: Serve
     if not experiment.serving.enable_chunked_prefill and shortest <= tokens:
         budget = experiment.serving.max_num_batched_tokens
         raise CapacityError(
-            f"without chunked prefill no request fits the budget of {budget} tokens: the shortest has {shortest} tokens, all of which "
-            f"are computed again after a preemption; set max_num_batched_tokens to {shortest} or more, or enable_chunked_prefill",
+            f"without chunked prefill no request fits the budget of {budget} tokens: the shortest has {shortest} tokens, all of "
+            "which are computed again after a preemption; "
+            f"set max_num_batched_tokens to {shortest} or more, or enable_chunked_prefill",
             ("serving", "max_num_batched_tokens"),
         )
     raise CapacityError(
@@ -66,8 +67,8 @@ def _check_pages(machine: Machine, block_size: int, pages: int) -> None:
     most = machine.compiled.memory.page_count
     if pages > most:
         raise CapacityError(
-            f"the step needs {pages * block_size:,} tokens of KV cache, the device has room for {most * block_size:,}; use a smaller "
-            "batch, shorter contexts, or more devices",
+            f"the step needs {pages * block_size:,} tokens of KV cache, the device has room for {most * block_size:,}; "
+            "use a smaller batch, shorter contexts, or more devices",
             ("serving", "device_count"),
         )
 
@@ -108,5 +109,6 @@ def step(
         raise SpecError(f"a step of {tokens} tokens is more than {MAX_STEP_TOKENS}; use a smaller batch or input length")
     serving = msgspec.structs.replace(experiment.serving, max_num_batched_tokens=max(budget, tokens))
     machine = build(msgspec.structs.replace(experiment, serving=serving))
-    _check_pages(machine, serving.block_size, sum(-(-(q + p) // serving.block_size) for q, p in zip(q_len, past, strict=True)))
+    pages = sum(-(-(q + p) // serving.block_size) for q, p in zip(q_len, past, strict=True))
+    _check_pages(machine, serving.block_size, pages)
     return machine, *machine.step(q_len, past, len(q_len), exact=exact)

@@ -101,7 +101,8 @@ def _block(block: tuple[Op, ...], position: int, core: Program, tokens: int, mem
     number = 0
     for offset, op in enumerate(block):
         mapping = core.mapping(position + offset, tokens, member) if op.kind == "linear" else None
-        gate, units = f"after {', '.join(op.after)}", []
+        gate = f"after {', '.join(op.after)}"
+        units: list[str] = []
         for unit, text in _instructions(op, mapping):
             waits = gate
             if unit == "dma" and op.kind != "store":

@@ -1,10 +1,10 @@
 """NoC topologies as the flat arrays that the C core routes on; nothing here runs per step.
 
-networkx checks and routes edge lists, and is imported only for them: its import takes longer than all the other topologies take.
+Edge lists are checked before networkx orders them: its import takes longer than all checks, and errors are to come at once.
 """
 
 from collections.abc import Callable
-from typing import Any
+from graphlib import CycleError, TopologicalSorter
 
 import numpy as np
 
@@ -105,39 +105,54 @@ def _edges(noc: Noc, cores: int) -> Topology:
         if max(a, b) >= cores:
             raise SpecError(f"edge {a}-{b} names core {max(a, b)}, but cores are 0 to {cores - 1}", (*_WHERE, i))
 
-    import networkx as nx
-
-    graph = nx.Graph(noc.edges)
-    graph.add_nodes_from(range(cores))
-    parts = sorted(nx.connected_components(graph), key=min)
-    if len(parts) > 1:
-        raise SpecError(f"the cores are not connected: no path from core 0 to core {min(parts[1])}; add an edge", _WHERE)
-    hops = dict(nx.all_pairs_shortest_path_length(graph))
-    near: dict[int, list[int]] = {a: sorted(graph.neighbors(a)) for a in graph}
+    joined: dict[int, set[int]] = {core: set() for core in range(cores)}
+    for a, b in noc.edges:
+        joined[a].add(b)
+        joined[b].add(a)
+    near = {core: sorted(others) for core, others in joined.items()}
+    hops = {a: _distances(near, a) for a in near}
+    far = [core for core in near if core not in hops[0]]
+    if far:
+        raise SpecError(f"the cores are not connected: no path from core 0 to core {far[0]}; add an edge", _WHERE)
 
     def step(a: int, b: int) -> int:
         return next(c for c in near[a] if hops[c][b] == hops[a][b] - 1)
 
-    _refuse_deadlock(graph, step)
+    _refuse_deadlock(cores, step)
+
+    import networkx as nx
+
+    graph = nx.Graph(noc.edges)
+    graph.add_nodes_from(range(cores))
     return set(graph.to_directed().edges), step, list(nx.dfs_preorder_nodes(graph, 0))
 
 
-def _refuse_deadlock(graph: Any, step: Step) -> None:
-    """A link waits for the next one on every route that takes both; each such pair begins the route of the first one's source."""
-    import networkx as nx
+def _distances(near: dict[int, list[int]], start: int) -> dict[int, int]:
+    """Links from `start` to every core that it reaches."""
+    found, queue = {start: 0}, [start]
+    for core in queue:
+        for other in near[core]:
+            if other not in found:
+                found[other] = found[core] + 1
+                queue.append(other)
+    return found
 
-    waits = nx.DiGraph()
-    for b in sorted(graph):
-        for a in sorted(graph):
+
+def _refuse_deadlock(cores: int, step: Step) -> None:
+    """A link waits for the next one on every route that takes both; each such pair begins the route of the first one's source."""
+    waits: dict[tuple[int, int], set[tuple[int, int]]] = {}
+    for b in range(cores):
+        for a in range(cores):
             if a != b and (middle := step(a, b)) != b:
-                waits.add_edge((a, middle), (middle, step(middle, b)))
+                waits.setdefault((a, middle), set()).add((middle, step(middle, b)))
     try:
-        cycle = nx.find_cycle(waits)
-    except nx.NetworkXNoCycle:
+        TopologicalSorter(waits).prepare()
         return
-    loop = ">".join(str(link[0][0]) for link in cycle)
+    except CycleError as error:
+        cycle = error.args[1][:0:-1]  # closed, and in the order of predecessors
+    loop = ">".join(str(link[0]) for link in cycle)
     raise SpecError(
-        f"the edges form a cycle whose links can wait for each other for ever (cores {loop}>{cycle[0][0][0]}); "
+        f"the edges form a cycle whose links can wait for each other for ever (cores {loop}>{cycle[0][0]}); "
         f"remove an edge, or use topology mesh, torus or ring, whose routes cannot deadlock",
         _WHERE,
     )

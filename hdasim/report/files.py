@@ -62,7 +62,8 @@ def write_run(result: Result, folder: Path, *, steps: bool = True) -> None:
         _write(folder / "requests.csv", _requests_csv(result))
         if steps:
             if result.served.steps.size > _MANY_STEPS:
-                sys.stderr.write(f"writing {result.served.steps.size:,} steps to {folder / 'steps.csv'} (--no-steps leaves it out)\n")
+                count = result.served.steps.size
+                sys.stderr.write(f"writing {count:,} steps to {folder / 'steps.csv'} (--no-steps leaves it out)\n")
             _write(folder / "steps.csv", _steps_csv(result))
     except OSError as error:
         raise _unwritable(folder, error) from None

@@ -186,11 +186,11 @@ def test_an_interrupt_saves_what_is_done(tmp_path: Path) -> None:
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from hdasim.cli import main; sys.exit(main())"
     )
-    command = [sys.executable, "-c", code, "run", str(SAMPLE), "--num-prompts", "60000", "--output-dir", "out"]
+    command = [sys.executable, "-c", code, "run", str(SAMPLE), "--num-prompts", "1000000", "--no-steps", "--output-dir", "out"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     first = process.stderr.readline()  # the line of progress that says that the run is long
-    assert "of 60,000 requests" in first
+    assert "of 1,000,000 requests" in first
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
@@ -199,6 +199,7 @@ def test_an_interrupt_saves_what_is_done(tmp_path: Path) -> None:
     assert "requests unfinished" in output
     result = json.loads((tmp_path / "out/result.json").read_text(encoding="utf-8"))
     assert result["meta"]["interrupted"] is True
-    assert 0 < result["completed"] < 60_000
-    assert result["completed"] + result["unfinished"] == 60_000
-    assert len(table(tmp_path / "out/steps.csv")) == result["steps"]
+    assert 0 < result["completed"] < 1_000_000
+    assert result["completed"] + result["unfinished"] == 1_000_000
+    assert len(table(tmp_path / "out/requests.csv")) == 1_000_000
+    assert not (tmp_path / "out/steps.csv").exists()

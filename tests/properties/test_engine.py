@@ -150,12 +150,12 @@ def test_latency_never_rises_with_bandwidth() -> None:
     assert rises("bandwidth", range(300)) == []
 
 
-@pytest.mark.parametrize(("resource", "often", "worst"), [("frequency", 0.01, 0.05), ("cores", 0.03, 0.03)])
+@pytest.mark.parametrize(("resource", "often", "worst"), [("frequency", 0.01, 0.02), ("cores", 0.03, 0.03)])
 def test_latency_hardly_ever_rises_with_frequency_or_cores(resource: str, often: float, worst: float) -> None:
     """A step's mapping is the best by the sum of its operators' occupancies (csrc/mapping.c), not by executing every candidate.
 
     Where two mappings are close, a faster clock or one more core can tip the choice to one that the engine finds slower. Over
-    2,000 draws this happens in 0.2 % (frequency, worst 3.6 %) and 1.7 % (cores, worst 1.9 %); this test keeps both from growing.
+    2,000 draws this happens in 0.2 % (frequency, worst 0.8 %) and 1.6 % (cores, worst 1.9 %); this test keeps both from growing.
     """
     draws = range(400)
     found = rises(resource, draws)

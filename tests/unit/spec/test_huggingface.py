@@ -236,7 +236,12 @@ def test_gpt_oss_bytes_by_hand() -> None:
 
 @pytest.mark.parametrize(
     ("names", "expected"),
-    [(["lm_head"], 0.53125), (["self_attn"], 2.0), (["model.layers.0.self_attn"], 0.53125), (["model.layers.*.self_attn", 3], 2.0)],
+    [
+        (["lm_head"], 0.53125),
+        (["self_attn"], 2.0),
+        (["model.layers.0.self_attn"], 0.53125),
+        (["model.layers.*.self_attn", 3], 2.0),
+    ],
 )
 def test_attention_counts_as_kept_only_when_every_layer_is(names: list[Any], expected: float) -> None:
     quantisation = {"quant_method": "mxfp4", "modules_to_not_convert": names}
