@@ -6,6 +6,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# exact, because a new formatter has new opinions
+LINTERS := ruff==0.17.5 mypy==2.4.1 types-PyYAML clang-format==23.1.5 cython-lint==0.22.0
 SOURCES := pyproject.toml setup.py hdasim/core/_core.pyx $(wildcard csrc/*.c csrc/*.h)
 
 .PHONY: run test bench lint format clean
@@ -36,12 +38,12 @@ $(VENV)/.installed: $(BIN)/python $(SOURCES)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.installed
+$(VENV)/.dev: $(BIN)/python $(SOURCES)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	@touch $@
+	@touch $@ $(VENV)/.installed
 
-$(VENV)/.lint: $(VENV)/.dev
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[lint]'
+$(VENV)/.lint: $(VENV)/.dev Makefile
+	$(BIN)/pip install --quiet --disable-pip-version-check $(LINTERS)
 	@touch $@
 
 clean:
