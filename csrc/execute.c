@@ -197,11 +197,12 @@ static int64_t snapshot(const state_t *state, double *out) {
     return n;
 }
 
-/* Whether the later snapshot equals the earlier one. A clock that lags more than a period behind and falls back further binds no more. */
+/* Whether every clock goes on with the front, or stands still behind it because the segment does not use it. */
 static int steady(const double *earlier, const double *later, int64_t count, double period) {
     for (int64_t i = 0; i < count; i++) {
-        const int lost = earlier[i] <= -period && later[i] <= earlier[i];
-        if (!lost && fabs(earlier[i] - later[i]) > 1e-9 * period) return 0;
+        const double gain = later[i] - earlier[i];
+        const int still = earlier[i] <= 0 && fabs(gain + period) <= 1e-9 * period;
+        if (!still && fabs(gain) > 1e-9 * period) return 0;
     }
     return 1;
 }
@@ -234,15 +235,12 @@ static void run_pass(hda_program_t *program, state_t *state, const hda_segment_t
     }
 }
 
-static void scale_ops(const hda_program_t *program, const hda_segment_t *segment,
-                      const hda_op_step_t *before, hda_op_step_t *per_op, double times) {
-    for (int32_t b = 0; b < segment->count; b++) {
-        const hda_block_t *block = &program->blocks[segment->first + b];
-        for (int64_t i = block->first; i < block->first + block->count; i++) {
-            per_op[i].exposed += times * (per_op[i].exposed - before[i].exposed);
-            for (int c = 0; c < HDA_BY_COUNT; c++)
-                per_op[i].limited[c] += times * (per_op[i].limited[c] - before[i].limited[c]);
-        }
+static void scale_ops(const hda_program_t *program, const hda_op_step_t *before,
+                      hda_op_step_t *per_op, double times) {
+    for (int64_t i = 0; i < program->op_count; i++) {
+        per_op[i].exposed += times * (per_op[i].exposed - before[i].exposed);
+        for (int c = 0; c < HDA_BY_COUNT; c++)
+            per_op[i].limited[c] += times * (per_op[i].limited[c] - before[i].limited[c]);
     }
 }
 
@@ -281,7 +279,7 @@ static void run_segment(hda_program_t *program, state_t *state, const hda_segmen
             shift(state, mark->clocks, clocks, period, times);
             for (int c = 0; c < HDA_BY_COUNT; c++)
                 limited[c] += times * (limited[c] - mark->limited[c]);
-            if (per_op) scale_ops(program, segment, mark->per_op, per_op, times);
+            if (per_op) scale_ops(program, mark->per_op, per_op, times);
             done += times * passes;
             exact = 1; /* what is left is less than one period */
             continue;

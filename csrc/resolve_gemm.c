@@ -39,7 +39,7 @@ static void cut_tiles(const hda_device_t *device, const hda_op_t *op, double roo
     cut->tile_rows = cut->m0;
     if (local && !device->shared && slice + m * narrow * ACCUMULATOR_BYTES <= room) {
         const double columns = floor((room - slice) / (ACCUMULATOR_BYTES * m));
-        const int64_t tile = columns < (double)cut->n0 ? (int64_t)columns : cut->n0;
+        const int64_t tile = columns < (double)cut->n0 ? hda_max64((int64_t)columns, 1) : cut->n0;
         cut->column_tiles = hda_ceil_div(cut->n0, tile);
         cut->home = 0;
         cut->local_bytes = slice + m * (double)tile * ACCUMULATOR_BYTES;

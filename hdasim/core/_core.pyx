@@ -174,7 +174,7 @@ cdef class Network:
     def schedule(self, str collective, int64_t groups, int64_t size, int64_t flits):
         """The messages of `groups` concurrent collectives of `size` nodes with chunks of `flits` flits."""
         cdef int kind = layout.COLLECTIVES[collective]
-        if groups < 1 or size < 1 or groups * size > self.noc.node_count:
+        if groups < 1 or size < 1 or groups > self.noc.node_count // size:
             raise CoreError(f"{groups} groups of {size} nodes do not fit on {self.noc.node_count} nodes")
         messages = np.zeros(hda_collective_messages(kind, groups, size), layout.MESSAGE)
         _check(hda_collective_schedule(&self.noc, kind, groups, size, flits,
