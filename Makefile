@@ -24,11 +24,11 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff check hdasim tests benchmarks setup.py
 	$(BIN)/mypy
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint hdasim/core/_core.pyx
-	$(BIN)/clang-format --dry-run --Werror csrc/*.[ch] tests/c/*.c
+	$(BIN)/clang-format --dry-run --Werror csrc/*.[ch] tests/c/*.[ch]
 
 format: $(VENV)/.lint
 	$(BIN)/ruff check --fix hdasim tests benchmarks setup.py
-	$(BIN)/clang-format -i csrc/*.[ch] tests/c/*.c
+	$(BIN)/clang-format -i csrc/*.[ch] tests/c/*.[ch]
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "hdasim needs Python 3.11 or newer; set PYTHON=/path/to/python3.11" >&2; exit 1; }

@@ -9,6 +9,9 @@ const char *hda_status_str(int status) {
         case HDA_E_ROUTE: return "a message has no route";
         case HDA_E_DEADLOCK: return "a message waits for one that never completes";
         case HDA_E_STEP: return "the step holds more than the program was created for";
+        case HDA_E_STOPPED: return "stopped";
+        case HDA_E_LONG: return "more work than allowed";
+        case HDA_E_UNDEFINED: return "the reference divides by zero here";
         default: return "unknown status";
     }
 }

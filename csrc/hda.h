@@ -6,12 +6,15 @@
 
 typedef enum {
     HDA_OK = 0,
-    HDA_E_RANGE = 1,    /* an argument is outside its documented range */
-    HDA_E_OVERFLOW = 2, /* a count does not fit in 63 bits */
-    HDA_E_MEMORY = 3,   /* an allocation failed */
-    HDA_E_ROUTE = 4,    /* a message has no route */
-    HDA_E_DEADLOCK = 5, /* a message waits for one that never completes */
-    HDA_E_STEP = 6,     /* the step holds more than the program was created for */
+    HDA_E_RANGE = 1,     /* an argument is outside its documented range */
+    HDA_E_OVERFLOW = 2,  /* a count does not fit in 63 bits */
+    HDA_E_MEMORY = 3,    /* an allocation failed */
+    HDA_E_ROUTE = 4,     /* a message has no route */
+    HDA_E_DEADLOCK = 5,  /* a message waits for one that never completes */
+    HDA_E_STEP = 6,      /* the step holds more than the program was created for */
+    HDA_E_STOPPED = 7,   /* the caller asked to stop */
+    HDA_E_LONG = 8,      /* more work than the caller allowed */
+    HDA_E_UNDEFINED = 9, /* the reference divides by zero here */
 } hda_status_t;
 
 /* A sentence that describes a status code; never NULL. */

@@ -7,6 +7,14 @@ import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
 
+class ScaleSim:
+    def run(
+        self, cases: np.ndarray, results: np.ndarray, first: int, last: int, max_lines: int, stop: npt.NDArray[np.int32]
+    ) -> None: ...
+
+def scalesim_compute(cases: np.ndarray) -> np.ndarray: ...
+def status_text(status: int) -> str: ...
+
 class Network:
     def __init__(
         self,

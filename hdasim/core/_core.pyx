@@ -18,6 +18,21 @@ cdef extern from "systolic.h":
         int64_t rows, cols, lanes
     hda_status_t hda_sa_gemm_cycles(const hda_array_t *, int64_t, int64_t, int64_t, int64_t *) nogil
 
+cdef extern from "scalesim.h":
+    ctypedef struct hda_scalesim_case_t:
+        pass
+    ctypedef struct hda_scalesim_result_t:
+        pass
+    ctypedef struct hda_scalesim_compute_t:
+        pass
+    ctypedef struct hda_scalesim_t:
+        pass
+    hda_status_t hda_scalesim_compute(const hda_scalesim_case_t *, hda_scalesim_compute_t *) nogil
+    hda_scalesim_t *hda_scalesim_create()
+    void hda_scalesim_destroy(hda_scalesim_t *)
+    hda_status_t hda_scalesim_run(hda_scalesim_t *, const hda_scalesim_case_t *, int64_t, const int32_t *,
+                                  hda_scalesim_result_t *) nogil
+
 cdef extern from "mactree.h":
     ctypedef struct hda_tree_t:
         int64_t width, lanes
@@ -116,7 +131,9 @@ for _dtype, _size in ((layout.OP, sizeof(hda_op_t)), (layout.BLOCK, sizeof(hda_b
                       (layout.STEP, sizeof(hda_step_t)), (layout.OP_STEP, sizeof(hda_op_step_t)),
                       (layout.MAPPING, sizeof(hda_mapping_t)), (layout.REQUEST, sizeof(hda_request_t)),
                       (layout.STEP_RECORD, sizeof(hda_step_record_t)), (layout.GAP, sizeof(hda_gap_t)),
-                      (layout.MESSAGE, sizeof(hda_message_t))):
+                      (layout.MESSAGE, sizeof(hda_message_t)), (layout.SCALESIM_CASE, sizeof(hda_scalesim_case_t)),
+                      (layout.SCALESIM_RESULT, sizeof(hda_scalesim_result_t)),
+                      (layout.SCALESIM_COMPUTE, sizeof(hda_scalesim_compute_t))):
     if _dtype.itemsize != _size:
         raise ImportError(f"layout of {_dtype.names} has {_dtype.itemsize} bytes, the C struct {_size}")
 
@@ -133,6 +150,53 @@ cdef const void *_address(array, dtype, Py_ssize_t least=0) except? NULL:
         raise CoreError(f"expected a contiguous array of {least} or more items of {dtype}")
     cdef size_t address = array.ctypes.data
     return <const void *>address
+
+
+cdef class ScaleSim:
+    """Scratch of one thread for SCALE-Sim's arithmetic."""
+
+    cdef hda_scalesim_t *handle
+
+    def __cinit__(self):
+        self.handle = hda_scalesim_create()
+        if self.handle == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        hda_scalesim_destroy(self.handle)
+
+    def run(self, cases, results, int64_t first, int64_t last, int64_t max_lines, stop):
+        """Fill results[first:last] (`layout.SCALESIM_RESULT`) from cases[first:last]; a nonzero `stop[0]` (int32) ends it."""
+        cdef const hda_scalesim_case_t *data = <const hda_scalesim_case_t *>_address(cases, layout.SCALESIM_CASE, last)
+        cdef hda_scalesim_result_t *out = <hda_scalesim_result_t *>_address(results, layout.SCALESIM_RESULT, last)
+        cdef const int32_t *flag = <const int32_t *>_address(stop, np.int32, 1)
+        cdef int64_t i
+        if first < 0:
+            raise CoreError("the first case is 0")
+        with nogil:
+            for i in range(first, last):
+                hda_scalesim_run(self.handle, data + i, max_lines, flag, out + i)
+
+
+def scalesim_compute(cases):
+    """Closed forms of each case (`layout.SCALESIM_CASE`) as an array of `layout.SCALESIM_COMPUTE`."""
+    cdef int64_t i, count = cases.size
+    cdef const hda_scalesim_case_t *data = <const hda_scalesim_case_t *>_address(cases, layout.SCALESIM_CASE)
+    result = np.empty(count, layout.SCALESIM_COMPUTE)
+    cdef hda_scalesim_compute_t *out = <hda_scalesim_compute_t *>_address(result, layout.SCALESIM_COMPUTE)
+    cdef int status = 0
+    with nogil:
+        for i in range(count):
+            status = hda_scalesim_compute(data + i, out + i)
+            if status != 0:
+                break
+    _check(status)
+    return result
+
+
+def status_text(int status):
+    """The sentence of a status code."""
+    return (<bytes>hda_status_str(status)).decode()
 
 
 cdef class Network:

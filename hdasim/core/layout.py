@@ -63,5 +63,31 @@ STEP_RECORD = np.dtype(
 GAP = np.dtype([("seconds", "f8"), ("count", "i8")])
 #: hda_message_t
 MESSAGE = np.dtype([("source", "i8"), ("target", "i8"), ("flits", "i8"), ("after", "i8")])
+#: hda_scalesim_case_t; words, cycles. `ifmap_h` and what follows is the geometry of a convolution, 0 for a GEMM.
+SCALESIM_CASE = np.dtype(
+    [
+        ("dataflow", "i4"), ("user", "i4"), ("rows", "i8"), ("cols", "i8"), ("m", "i8"), ("n", "i8"), ("k", "i8"),
+        ("buffer", "i8", 3), ("bandwidth", "i8", 3), ("ifmap_h", "i8"), ("ifmap_w", "i8"), ("filter_h", "i8"),
+        ("filter_w", "i8"), ("channels", "i8"), ("stride", "i8"),
+    ],
+    align=True,
+)  # fmt: skip
+#: hda_scalesim_result_t; operands in the order ifmap, filter, ofmap
+SCALESIM_RESULT = np.dtype(
+    [
+        ("status", "i8"), ("total_cycles", "i8"), ("stall_cycles", "i8"), ("mapping", "f8"), ("utilization", "f8"),
+        ("sram_count", "i8", 3), ("sram_start", "i8", 3), ("sram_stop", "i8", 3), ("dram_count", "i8", 3),
+        ("dram_start", "i8", 3), ("dram_stop", "i8", 3),
+    ]
+)  # fmt: skip
+#: hda_scalesim_compute_t
+SCALESIM_COMPUTE = np.dtype(
+    [
+        ("cycles", "i8"), ("folds", "i8"), ("mapping", "f8"), ("utilization", "f8"), ("sram_count", "i8", 3),
+    ]
+)  # fmt: skip
+#: `status` of a case that was not run
+SCALESIM_PENDING = -1
+DATAFLOWS = {"ws": 0, "os": 1, "is": 2}
 
 REQUEST_STATES = ("waiting", "running", "finished", "rejected")

@@ -59,9 +59,10 @@ def test_program(source: Path, sanitized: tuple[Path, list[str]]) -> None:
     run([executable(source, sanitized, "-O0")])
 
 
-def test_fuzz(sanitized: tuple[Path, list[str]], tmp_path: Path) -> None:
-    fuzz = executable(ROOT / "tests" / "c" / "fuzz.c", sanitized)
-    assert run([fuzz, "--seed", "1", "--count", "10000"]) == "10000 inputs\n"
+@pytest.mark.parametrize(("name", "count"), [("fuzz", 10_000), ("fuzz_scalesim", 1_000)])
+def test_fuzz(name: str, count: int, sanitized: tuple[Path, list[str]], tmp_path: Path) -> None:
+    fuzz = executable(ROOT / "tests" / "c" / f"{name}.c", sanitized)
+    assert run([fuzz, "--seed", "1", "--count", str(count)]) == f"{count} inputs\n"
     for i, data in enumerate((b"", b"\0", b"\xff" * 300, bytes(range(256)) * 4)):
         path = tmp_path / str(i)
         path.write_bytes(data)
