@@ -88,9 +88,9 @@ static hda_status_t mean_over_folds(const hda_folds_t *f, const volatile int32_t
     const double cells = (double)f->rows * (double)f->cols, cycles = cells * fold_cycles(f);
     double mapping = 0, utilization = 0;
     for (int64_t col_fold = 0; col_fold < f->col_folds; col_fold++) {
-        if (*stop) return HDA_E_STOPPED;
         const double used_cols = (double)hda_min64(f->cols, f->sc - col_fold * f->cols);
         for (int64_t row_fold = 0; row_fold < f->row_folds; row_fold++) {
+            if (row_fold % 4096 == 0 && *stop) return HDA_E_STOPPED;
             const double used = used_cols * (double)hda_min64(f->rows, f->sr - row_fold * f->rows);
             mapping += used / cells;
             utilization += used * (double)f->t / cycles;
@@ -194,11 +194,11 @@ static hda_status_t run_calc(run_t *run, probe_t *probes, int count) {
     const hda_folds_t *f = run->folds;
     int next = 0;
     for (int64_t fold = 0; fold < f->folds; fold++, run->line += f->lines) {
-        if (*run->stop) return HDA_E_STOPPED;
         const leaving_t leave = leaving(f, fold / f->row_folds, fold % f->row_folds);
         const int64_t widest = hda_min64(leave.used, leave.depth),
                       level = leave.depth + leave.used - widest;
         for (int64_t line = leave.first; line < leave.first + leave.lines;) {
+            if (*run->stop) return HDA_E_STOPPED;
             const int64_t cycle = run->line + line + run->stalls;
             for (; next < count && probes[next].line <= run->line + line; next++)
                 *probes[next].cycle = probes[next].line + run->stalls;
@@ -249,7 +249,7 @@ static hda_status_t simulate_calc(run_t *run, hda_conv_t *conv, const hda_scales
                 hda_epochs_conv(run->folds, &operand, conv, capacity, run->stop, &epochs[i]);
             if (status) return status;
         } else {
-            epochs[i] = hda_epochs(run->folds, &operand, capacity);
+            epochs[i] = hda_epochs(run->folds, &operand, capacity, run->stop);
         }
         probes[count++] = (probe_t){epochs[i].first_line, &first[i]};
         probes[count++] = (probe_t){epochs[i].last_line, &last[i]};

@@ -77,8 +77,9 @@ typedef struct {
     int64_t first_line, last_line, close_line; /* close_line -1: no epoch closed */
 } hda_epochs_t;
 
-/* Closed form for operands whose slots are all different words; capacity is the words of one epoch. */
-hda_epochs_t hda_epochs(const hda_folds_t *folds, const hda_operand_t *operand, int64_t capacity);
+/* Closed form for operands whose slots are all different words; capacity is the words of one epoch. Meaningless once *stop is set. */
+hda_epochs_t hda_epochs(const hda_folds_t *folds, const hda_operand_t *operand, int64_t capacity,
+                        const volatile int32_t *stop);
 
 /* Word by word, for a convolution's ifmap. */
 hda_status_t hda_epochs_conv(const hda_folds_t *folds, const hda_operand_t *operand,

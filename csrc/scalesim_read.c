@@ -214,11 +214,11 @@ static int64_t line_of(const hda_folds_t *folds, const hda_operand_t *op, int64_
 
 /* os filter: each block is swept once for every row fold before the next block begins. */
 static int64_t sweep_blocks(const hda_folds_t *folds, const hda_operand_t *op, int64_t capacity,
-                            int64_t *reads) {
+                            const volatile int32_t *stop, int64_t *reads) {
     int64_t fetched = 0, before = 0,
             close =
                 -1; /* words in the epoch; accesses before the block; last access that closed one */
-    for (int64_t block = 0; block < folds->col_folds; block++) {
+    for (int64_t block = 0; block < folds->col_folds && !*stop; block++) {
         const int64_t words = op->depth * hda_min64(op->width, op->extent - block * op->width);
         const int64_t accesses = words * folds->row_folds;
         if (words >= capacity) { /* nothing is ever hit */
@@ -244,7 +244,8 @@ static int64_t sweep_blocks(const hda_folds_t *folds, const hda_operand_t *op, i
     return close;
 }
 
-hda_epochs_t hda_epochs(const hda_folds_t *folds, const hda_operand_t *op, int64_t capacity) {
+hda_epochs_t hda_epochs(const hda_folds_t *folds, const hda_operand_t *op, int64_t capacity,
+                        const volatile int32_t *stop) {
     const int64_t words = op->depth * op->extent, base = (folds->folds - 1) * folds->lines;
     hda_epochs_t out = {.distinct = words, .reads = words, .close_line = -1};
     const int64_t last_used = op->extent - (op->extent - 1) / op->width * op->width;
@@ -253,7 +254,7 @@ hda_epochs_t hda_epochs(const hda_folds_t *folds, const hda_operand_t *op, int64
     int64_t close = -1;
     if (op->by_column && !op->loaded) {
         out.reads = 0;
-        close = sweep_blocks(folds, op, capacity, &out.reads);
+        close = sweep_blocks(folds, op, capacity, stop, &out.reads);
     } else if (words >= capacity) {
         out.reads = words * (op->loaded ? 1 : folds->col_folds);
         close = out.reads / capacity * capacity - 1;
