@@ -40,6 +40,8 @@ def _parser() -> argparse.ArgumentParser:
     _run_parser(commands)
     _step_parser(commands)
     _compile_parser(commands)
+    _systolic_parser(commands)
+    _validate_parser(commands)
     _trace_parser(commands)
     _add(commands, "presets", _presets, "list what ships", "hdasim presets\nhdasim presets --json")
     _add(commands, "schema", _schema, "JSON Schema of the experiment file", "hdasim schema > hdasim.schema.json")
@@ -96,6 +98,47 @@ def _compile_parser(commands: Any) -> None:
     _experiment_arguments(parser)
     parser.add_argument("--tokens", type=_whole(_MOST_SEQUENCES), nargs="+", metavar="T",
                         help="tokens in the steps to show (1 and max_num_batched_tokens)")  # fmt: skip
+
+
+def _systolic_parser(commands: Any) -> None:
+    parser = _add(commands, "systolic", _systolic, "what SCALE-Sim 3.0.0 reports, number for number",
+                  "hdasim systolic cases.csv --output out.csv\n"
+                  "hdasim systolic --scalesim-config scale.cfg --topology gemm.csv --output-dir out")  # fmt: skip
+    parser.description += (
+        "\n\nEither for a table of cases, or for SCALE-Sim's own files: then its three reports,\n"
+        "but not its traces, are written to DIR/RUN_NAME."
+    )
+    parser.add_argument("file", metavar="CASES.csv", nargs="?", help=(
+        "columns array_rows, array_cols, dataflow (ws, os, is), M, N, K, ifmap_sram_kb, filter_sram_kb, ofmap_sram_kb, "
+        "bandwidth_mode (CALC, USER), ifmap_bw, filter_bw, ofmap_bw (words per cycle, for USER); others are kept"))  # fmt: skip
+    parser.add_argument("--output", metavar="OUT.csv", help="the table with the results; errors go to a last column")
+    parser.add_argument("--resume", action="store_true", help="keep the rows of OUT.csv with the same inputs and no error")
+    parser.add_argument("--scalesim-config", metavar="CFG", help="SCALE-Sim's configuration, such as scale.cfg")
+    parser.add_argument("--topology", metavar="CSV", help="SCALE-Sim's layers: GEMMs or convolutions, told by their fields")
+    parser.add_argument("--output-dir", metavar="DIR", help="where the folder RUN_NAME with the reports goes")
+    parser.add_argument("--workers", type=_whole(1024), metavar="N",
+                        help="threads (one per processor); the results do not depend on it")  # fmt: skip
+    parser.add_argument("--max-lines", type=_whole(10**15), default=10**11, metavar="N",  # cases.MAX_LINES
+                        help="refuse cases of more stall-free cycles than this (10^11)")  # fmt: skip
+    parser.set_defaults(complain=parser.error)
+
+
+def _validate_parser(commands: Any) -> None:
+    parser = commands.add_parser(
+        "validate", help="compare with references", description="Compare with references. Exit status 1: something differs.",
+        allow_abbrev=False, epilog="example:\n  hdasim validate scalesim --live 100",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    references = parser.add_subparsers(dest="reference", metavar="REFERENCE", required=True, parser_class=_Parser)
+    scalesim = _add(references, "scalesim", _validate_scalesim, "SCALE-Sim 3.0.0, given outputs or run beside us",
+                    "hdasim validate scalesim --data gemm_ws_os_is.csv\n"
+                    "hdasim validate scalesim --live 100 --seed 1   # needs pip install 'hdasim[validate]'")  # fmt: skip
+    source = scalesim.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", metavar="PATH", help=(
+        "a table of cases with SCALE-Sim's outputs, or a folder of such tables and of runs with files and reports"))  # fmt: skip
+    source.add_argument("--live", type=_whole(10**6), metavar="N", help="run SCALE-Sim itself on N random layers")
+    scalesim.add_argument("--seed", type=_whole(2**53 - 1, least=0), default=0, metavar="S", help="of the layers (0)")
+    scalesim.add_argument("--kind", choices=("mixed", "gemm", "conv"), default="mixed", help="of the layers (mixed)")
 
 
 def _trace_parser(commands: Any) -> None:
@@ -239,6 +282,75 @@ def _compile(args: argparse.Namespace) -> int:
     text = describe(machine.compiled, machine.core, machine.device, tokens, most)
     _out(to_json({**dataclasses.asdict(machine.compiled), "text": text.splitlines()}) if args.json else text)
     return EXIT_OK
+
+
+def _systolic(args: argparse.Namespace) -> int:
+    table = {"CASES.csv": args.file, "--output": args.output, "--resume": args.resume or None}
+    own = {"--scalesim-config": args.scalesim_config, "--topology": args.topology, "--output-dir": args.output_dir}
+    first, second = ([name for name, value in form.items() if value is not None] for form in (table, own))
+    if first and second:
+        args.complain(f"{first[0]} and {second[0]} exclude each other; give a table of cases or SCALE-Sim's own files")
+    if not first and not second:
+        args.complain("give CASES.csv and --output, or --scalesim-config, --topology and --output-dir")
+    missing = [name for name in (table if first else own) if name not in (*first, *second, "--resume")]
+    if missing:
+        args.complain(f"{(first or second)[0]} needs {' and '.join(missing)} too")
+    return _systolic_table(args) if first else _systolic_run(args)
+
+
+def _systolic_table(args: argparse.Namespace) -> int:
+    from .report.progress import Reporter
+    from .scalesim import table
+
+    with Reporter() as reporter:
+        done = table.run(Path(args.file), Path(args.output), args.workers, args.max_lines, args.resume, reporter.show)
+    for line in done.complaints():
+        sys.stderr.write(" ".join(line.split()) + "\n")
+    if args.json:
+        from .report.files import to_json
+
+        _out(to_json(done.document()))
+    else:
+        _out(f"{done.summary()}\n")
+    if done.interrupted:
+        sys.stderr.write("interrupted; what was done is saved, --resume does the rest\n")
+        return EXIT_INTERRUPTED
+    return EXIT_USER if done.errors else EXIT_OK
+
+
+def _systolic_run(args: argparse.Namespace) -> int:
+    from .report.progress import Reporter
+    from .scalesim import files
+
+    paths = Path(args.scalesim_config), Path(args.topology), Path(args.output_dir)
+    with Reporter() as reporter:
+        done = files.run(*paths, args.workers, args.max_lines, reporter.show)
+    if args.json:
+        from .report.files import to_json
+
+        _out(to_json(done.document()))
+    else:
+        files.print_layers(done, _console())
+    return EXIT_OK
+
+
+def _validate_scalesim(args: argparse.Namespace) -> int:
+    from .report.progress import Reporter
+    from .validate import scalesim
+
+    if args.data is not None:
+        done = scalesim.against_data(Path(args.data))
+    else:
+        with Reporter() as reporter:
+            done = scalesim.live(args.live, args.seed, args.kind, reporter.show)
+    if args.json:
+        from .report.files import to_json
+
+        _out(to_json([row.document() for row in done.rows]))
+        sys.stderr.write("".join(f"{line}\n" for line in done.summary()))
+    else:
+        scalesim.print_validation(done, _console())
+    return EXIT_OK if done.holds else EXIT_INTERNAL
 
 
 def _trace_describe(args: argparse.Namespace) -> int:

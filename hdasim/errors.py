@@ -40,3 +40,7 @@ class TraceError(HdasimError):
 
 class CoreError(HdasimError):
     """The C core refused its input; the message carries the core's status text."""
+
+
+class MissingExtra(HdasimError):
+    """An optional package is not installed; the message says what to install."""

@@ -15,7 +15,10 @@ _QUIET, _EVERY = 1.0, 5.0
 
 
 class Reporter:
-    """Callable with (finished requests, all requests, simulated seconds, steps); use as a context manager."""
+    """Callable with (finished requests, all requests, simulated seconds, steps), or `show` for what else runs long.
+
+    Use as a context manager.
+    """
 
     def __init__(self) -> None:
         self.started = time.perf_counter()
@@ -31,24 +34,28 @@ class Reporter:
             self.bar.stop()
 
     def __call__(self, finished: int, total: int, simulated: float, steps: int) -> None:
+        self.show(finished, total, f"requests, {simulated:,.0f} s simulated, {steps:,} steps")
+
+    def show(self, finished: int, total: int, what: str = "cases") -> None:
+        """Say that `finished` of `total` are done; `what` names them."""
         now = time.perf_counter()
         if now - self.started < _QUIET:
             return
         if not sys.stderr.isatty():
             if now - self.last >= _EVERY:
                 self.last = now
-                sys.stderr.write(f"{finished:,} of {total:,} requests, {simulated:,.0f} s simulated, {steps:,} steps\n")
+                sys.stderr.write(f"{finished:,} of {total:,} {what}\n")
             return
         if self.bar is None:
             self.bar = _bar()
             self.task = self.bar.add_task("", total=total)
             self.bar.start()
-        self.bar.update(self.task, completed=finished, description=f"{simulated:,.0f} s simulated, {steps:,} steps")
+        self.bar.update(self.task, completed=finished, description=what)
 
 
 def _bar() -> "Progress":
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    text = TextColumn("{task.completed:,} of {task.total:,} requests, {task.description}")
+    text = TextColumn("{task.completed:,} of {task.total:,} {task.description}")
     return Progress(BarColumn(), text, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True), transient=True)

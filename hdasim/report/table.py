@@ -27,7 +27,7 @@ def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f} %"
 
 
-def _grid(title: str, columns: tuple[str, ...]) -> Table:
+def grid(title: str, columns: tuple[str, ...]) -> Table:
     header = any(columns)
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=header)
     for i, column in enumerate(columns):
@@ -47,7 +47,7 @@ def _headline(result: Result) -> str:
 
 
 def _latency(summary: dict[str, Any]) -> Table:
-    table = _grid("Latency (below each line: its roofline bound)", ("", *_STATISTICS))
+    table = grid("Latency (below each line: its roofline bound)", ("", *_STATISTICS))
     for key, label in _METRICS:
         table.add_row(label, *(_number(summary[f"{s}_{key}_ms"]) for s in _STATISTICS))
         table.add_row("  bound", *(_number(summary["bound"][f"{s}_{key}_ms"]) for s in _STATISTICS), style="dim")
@@ -56,7 +56,7 @@ def _latency(summary: dict[str, Any]) -> Table:
 
 def _throughput(result: Result) -> Table:
     s = result.summary
-    table = _grid("Throughput", ("", ""))
+    table = grid("Throughput", ("", ""))
     table.add_row("requests completed", f"{s['completed']:,} of {len(result.served.requests):,} in {s['duration']:,.1f} s")
     if s["rejected"]:
         why = "longer than the KV cache, or than the budget without chunked prefill"
@@ -76,7 +76,7 @@ def _throughput(result: Result) -> Table:
 
 def _load(summary: dict[str, Any]) -> Table:
     o = summary["occupancy"]
-    table = _grid("Occupancy (while steps run)", ("", "mean", "max"))
+    table = grid("Occupancy (while steps run)", ("", "mean", "max"))
     table.add_row("running requests", _number(o["mean_running"], 1), _number(o["max_running"], 0))
     table.add_row("waiting requests", _number(o["mean_waiting"], 1), _number(o["max_waiting"], 0))
     table.add_row("KV cache", _percent(o["mean_kv_cache"]), _percent(o["max_kv_cache"]))
@@ -84,7 +84,7 @@ def _load(summary: dict[str, Any]) -> Table:
 
 
 def _hardware(summary: dict[str, Any]) -> Table:
-    table = _grid("Where the time goes (while steps run)", ("", "utilisation", "limits"))
+    table = grid("Where the time goes (while steps run)", ("", "utilisation", "limits"))
     d, b = summary["device"], summary["bottleneck"]
     rows = (
         ("systolic array", "systolic_array", "sa"), ("MAC tree", "mac_tree", "mt"), ("vector unit", "vector_unit", "vu"),
@@ -139,7 +139,7 @@ def print_step(title: str, step: Any, rows: list[dict[str, Any]], console: Conso
     """Print one step operator by operator."""
     columns = ("operator", "x", "unit", "time us", "exposed us", "share", "DRAM MB", "links MB", "GFLOP", "of peak", "of DRAM",
                "bound us", "limited by")  # fmt: skip
-    table = _grid(title, columns)
+    table = grid(title, columns)
     for r in rows:
         table.add_row(
             r["operator"], str(r["repeat"]), r["unit"], _number(r["time"] * 1e6, 1), _number(r["exposed"] * 1e6, 1),

@@ -18,7 +18,8 @@ from hdasim.serving.traces import read
 from hdasim.spec.load import preset_path, presets
 
 SAMPLE = Path(__file__).with_name("sample.yaml")
-COMMANDS = [["run"], ["step"], ["compile"], ["presets"], ["schema"], ["trace"], ["trace", "describe"], ["trace", "generate"]]
+COMMANDS = [["run"], ["step"], ["compile"], ["systolic"], ["presets"], ["schema"], ["trace"], ["trace", "describe"],
+            ["trace", "generate"]]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

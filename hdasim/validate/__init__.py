@@ -1,0 +1,1 @@
+"""Comparison with references: other simulators, measured silicon, real serving runs."""
