@@ -22,3 +22,5 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     for b in rows:
         rate = b.extra_info["work"] / b.stats.min
         terminalreporter.write_line(f"{b.name:50} {rate:16,.0f} {b.extra_info['unit']}/s")
+        if "times" in b.extra_info:
+            terminalreporter.write_line(f"{'':50} {b.extra_info['times']:16,.0f} times less ({b.extra_info['ratio']})")
