@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hdasim.core import _core, layout
+from hdasim.errors import SpecError
 
 #: Lines of one case unless told otherwise: about an hour in USER.
 MAX_LINES = 10**11
@@ -67,7 +68,16 @@ def convolution(
     """One convolution case: ifmap (height, width) x channels under `filters` windows of (height, width), no padding.
 
     SCALE-Sim's output has ``ceil((size - window + stride) / stride)`` rows and columns: windows may hang over the edge.
+
+    Raises
+    ------
+    SpecError
+        If the stride is below 1 or the window larger than the ifmap.
     """
+    if stride < 1:
+        raise SpecError(f"got {stride}; expected a stride of at least 1", ("stride",))
+    if window[0] > ifmap[0] or window[1] > ifmap[1]:
+        raise SpecError(f"{window} is larger than the ifmap's {ifmap}", ("window",))
     out_h, out_w = (-(-(size - reach + stride) // stride) for size, reach in zip(ifmap, window, strict=True))
     case = gemm(rows, cols, dataflow, out_h * out_w, filters, window[0] * window[1] * channels, sram_kb, bandwidth)
     case["ifmap_h"], case["ifmap_w"] = ifmap
