@@ -159,7 +159,7 @@ static hda_status_t run_user(run_t *run, hda_reader_t *readers) {
         const int64_t col_fold = fold / f->row_folds, row_fold = fold % f->row_folds;
         const leaving_t leave = leaving(f, col_fold, row_fold);
         for (int64_t line = 0; line < f->lines; line++) {
-            if (line % 4096 == 0 && *run->stop) return HDA_E_STOPPED;
+            if (*run->stop) return HDA_E_STOPPED;
             const int64_t cycle = run->line + line + run->stalls;
             int64_t stall = 0;
             hda_status_t status;
@@ -310,11 +310,12 @@ static hda_status_t check_convolution(const hda_scalesim_case_t *l) {
     if (l->ifmap_h < 1 || l->ifmap_w < 1 || l->filter_h < 1 || l->filter_w < 1 || l->channels < 1 ||
         l->stride < 1 || l->filter_h > l->ifmap_h || l->filter_w > l->ifmap_w)
         return HDA_E_RANGE;
-    if (__builtin_add_overflow(l->ifmap_h - l->filter_h, l->stride, &down) ||
-        __builtin_add_overflow(l->ifmap_w - l->filter_w, l->stride, &across))
+    if (__builtin_add_overflow(l->ifmap_h, l->stride, &down) ||
+        __builtin_add_overflow(l->ifmap_w, l->stride, &across))
         return HDA_E_OVERFLOW;
-    if (__builtin_mul_overflow(hda_ceil_div(down, l->stride), hda_ceil_div(across, l->stride),
-                               &down) ||
+    down = hda_ceil_div(down - l->filter_h, l->stride);
+    across = hda_ceil_div(across - l->filter_w, l->stride);
+    if (__builtin_mul_overflow(down, across, &down) ||
         __builtin_mul_overflow(l->filter_h, l->filter_w, &window) ||
         __builtin_mul_overflow(window, l->channels, &window))
         return HDA_E_OVERFLOW;
@@ -336,7 +337,7 @@ static hda_status_t simulate(hda_scalesim_t *scratch, const hda_scalesim_case_t 
     if (folds.folds * folds.lines == 1) return HDA_E_UNDEFINED;
 
     hda_conv_t *conv = layer->channels && hda_conv_shares(layer) ? &scratch->conv : NULL;
-    if (conv && (status = hda_conv_prepare(conv, layer))) return status;
+    if (conv && (status = hda_conv_prepare(conv, layer, stop))) return status;
     if ((status = mean_over_folds(&folds, stop, out))) return status;
     for (int i = 0; i < HDA_OPERANDS; i++) out->sram_start[i] = -1;
     run_t run = {.folds = &folds, .stop = stop, .writer = &scratch->writer, .out = out};

@@ -29,7 +29,7 @@ typedef struct {
     int64_t m, n, k;
     int64_t buffer[HDA_OPERANDS];    /* words in each double buffer, at least 100 */
     int64_t bandwidth[HDA_OPERANDS]; /* DRAM words per cycle, used when `user` */
-    /* A convolution, whose ifmap is read by overlapping windows; 0 for a GEMM. Its m is the number of windows,
+    /* A convolution, whose ifmap is read by overlapping windows; channels is 0 for a GEMM. Its m is the number of windows,
      * ceil((size - filter + stride) / stride) in each direction, n the filters, k = filter_h filter_w channels. */
     int64_t ifmap_h, ifmap_w, filter_h, filter_w, channels, stride;
 } hda_scalesim_case_t;
@@ -59,8 +59,8 @@ typedef struct hda_scalesim hda_scalesim_t;
 hda_scalesim_t *hda_scalesim_create(void);
 void hda_scalesim_destroy(hda_scalesim_t *scratch);
 
-/* Everything SCALE-Sim reports. Time: O(folds + drains) in CALC and O(lines) in USER; a convolution whose windows share words, or
- * hang over the edge, costs O(words read) as well. A case of more than `max_lines` lines is refused (HDA_E_LONG); a nonzero *stop
+/* Everything SCALE-Sim reports. Time: a GEMM in CALC O(folds min(rows, cols) + drains), in USER O(lines + sets that its lines touch), a set
+ * being a hundredth of a buffer; a convolution whose windows share words, or hang over the edge, O(words read) as well. A case of more than `max_lines` lines is refused (HDA_E_LONG); a nonzero *stop
  * ends the run with HDA_E_STOPPED. HDA_E_UNDEFINED: SCALE-Sim divides by zero (os, 1 x 1 x 1, on 1 x 1). */
 hda_status_t hda_scalesim_run(hda_scalesim_t *scratch, const hda_scalesim_case_t *layer,
                               int64_t max_lines, const volatile int32_t *stop,

@@ -41,7 +41,8 @@ static bool reserve(void *pointer, int64_t count, size_t size) {
     return grown != NULL;
 }
 
-hda_status_t hda_conv_prepare(hda_conv_t *conv, const hda_scalesim_case_t *layer) {
+hda_status_t hda_conv_prepare(hda_conv_t *conv, const hda_scalesim_case_t *layer,
+                              const volatile int32_t *stop) {
     int64_t words, reads;
     if (__builtin_mul_overflow(layer->ifmap_h, layer->ifmap_w, &words) ||
         __builtin_mul_overflow(words, layer->channels, &words) ||
@@ -62,6 +63,7 @@ hda_status_t hda_conv_prepare(hda_conv_t *conv, const hda_scalesim_case_t *layer
         return HDA_E_MEMORY;
     const int64_t across = windows(layer->ifmap_w, layer->filter_w, layer->stride);
     for (int64_t m = 0; m < layer->m; m++) {
+        if (m % 4096 == 0 && *stop) return HDA_E_STOPPED;
         /* a stride beyond the edge leaves a window quite outside */
         const int64_t row = hda_min64(m / across * layer->stride, layer->ifmap_h);
         const int64_t col = hda_min64(m % across * layer->stride, layer->ifmap_w);
@@ -70,6 +72,7 @@ hda_status_t hda_conv_prepare(hda_conv_t *conv, const hda_scalesim_case_t *layer
         conv->window[m] = (row * layer->ifmap_w + col) * layer->channels;
     }
     for (int64_t k = 0; k < layer->k; k++) {
+        if (k % 4096 == 0 && *stop) return HDA_E_STOPPED;
         const int64_t pixel = k / layer->channels, row = pixel / layer->filter_w,
                       col = pixel % layer->filter_w;
         conv->element_row[k] = (int32_t)row;

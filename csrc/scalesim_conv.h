@@ -11,9 +11,10 @@
 bool hda_conv_shares(const hda_scalesim_case_t *layer);
 
 /* Fills the address tables; `conv` must be zeroed before its first use, and freed after its last. */
-hda_status_t hda_conv_prepare(hda_conv_t *conv, const hda_scalesim_case_t *layer);
+hda_status_t hda_conv_prepare(hda_conv_t *conv, const hda_scalesim_case_t *layer,
+                              const volatile int32_t *stop);
 
-/* For USER: the sets of each word; fills the reader's slots and words, which hda_reader_start needs. */
+/* For USER: the sets of each word; gives the reader its words, which hda_reader_start needs, and `conv`. */
 hda_status_t hda_conv_sets(hda_conv_t *conv, hda_reader_t *reader, int64_t buffer,
                            const volatile int32_t *stop);
 

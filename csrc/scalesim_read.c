@@ -90,10 +90,8 @@ void hda_reader_start(hda_reader_t *r, int64_t buffer, int64_t bandwidth) {
     place_window(r);
 }
 
-/* Moves the window on by one prefetch. SCALE-Sim adds a positive wait twice and lets a negative one shorten what follows. */
+/* One prefetch. SCALE-Sim adds a positive wait twice and lets a negative one shorten what follows. */
 static hda_status_t prefetch(hda_reader_t *r, int64_t cycle, int64_t *offset) {
-    r->window += r->step;
-    if (r->window >= r->sets) r->window -= r->sets;
     if (__builtin_add_overflow(r->last, r->burst + 1, &r->last) ||
         __builtin_add_overflow(r->reads, r->burst * r->bandwidth, &r->reads))
         return HDA_E_OVERFLOW;
@@ -103,9 +101,34 @@ static hda_status_t prefetch(hda_reader_t *r, int64_t cycle, int64_t *offset) {
     return HDA_OK;
 }
 
-static bool covers_set(const hda_reader_t *r, int64_t set) {
-    const int64_t ahead = set - r->window;
-    return (ahead < 0 ? ahead + r->sets : ahead) < r->active;
+/* Prefetches, one after the other, until the window covers the set `ahead` places further round the ring.
+ *
+ * Let slack = last - cycle - offset. With b = burst + 1, a prefetch makes it 0 if slack + b <= 0, else -(slack + b). After two it lies in
+ * [-b, 0], where the second case always holds (0 = -0), and from then on it alternates between two values. */
+static hda_status_t advance(hda_reader_t *r, int64_t ahead, int64_t cycle, int64_t *offset) {
+    const int64_t steps = hda_ceil_div(ahead - r->active + 1, r->step);
+    r->window += steps * r->step;
+    if (r->window >= r->sets) r->window -= r->sets;
+    for (int64_t i = 0; i < hda_min64(steps, 2); i++) {
+        const hda_status_t status = prefetch(r, cycle, offset);
+        if (status) return status;
+    }
+    if (steps > 2) {
+        const int64_t b = r->burst + 1, slack = r->last - cycle - *offset;
+        int64_t cycles, words;
+        if (__builtin_mul_overflow(steps - 2, b, &cycles) ||
+            __builtin_add_overflow(r->last, cycles, &r->last) ||
+            __builtin_mul_overflow(steps - 2, r->burst * r->bandwidth, &words) ||
+            __builtin_add_overflow(r->reads, words, &r->reads))
+            return HDA_E_OVERFLOW;
+        *offset = r->last - cycle - (steps % 2 ? -(slack + b) : slack);
+    }
+    place_window(r);
+    return HDA_OK;
+}
+
+static int64_t places_ahead(const hda_reader_t *r, int64_t set) {
+    return set < r->window ? set - r->window + r->sets : set - r->window;
 }
 
 static hda_status_t read_ranks(hda_reader_t *r, int64_t rank, int64_t count, int64_t cycle,
@@ -113,20 +136,18 @@ static hda_status_t read_ranks(hda_reader_t *r, int64_t rank, int64_t count, int
     if ((rank >= r->low && rank + count <= r->high) || rank + count <= r->wrapped) return HDA_OK;
     const int64_t last = (rank + count - 1) / r->set_size;
     for (int64_t set = rank / r->set_size; set <= last; set++) {
-        while (!covers_set(r, set)) {
-            const hda_status_t status = prefetch(r, cycle, offset);
-            if (status) return status;
-        }
+        const int64_t ahead = places_ahead(r, set);
+        const hda_status_t status = ahead < r->active ? HDA_OK : advance(r, ahead, cycle, offset);
+        if (status) return status;
     }
-    place_window(r);
     return HDA_OK;
 }
 
-/* Whether any of the sets that hold `address` is in the window. */
-static bool covers_word(const hda_reader_t *r, int64_t address) {
+/* Places from the window's start to the next set that holds `address`. */
+static int64_t word_ahead(const hda_reader_t *r, int64_t address) {
     const hda_conv_t *conv = r->conv;
-    int64_t low = conv->first_set[address], high = conv->first_set[address + 1];
-    const int64_t first = low, end = high;
+    const int64_t first = conv->first_set[address], end = conv->first_set[address + 1];
+    int64_t low = first, high = end;
     while (low < high) {
         const int64_t middle = low + (high - low) / 2;
         if (conv->set_of[middle] < r->window)
@@ -134,8 +155,7 @@ static bool covers_word(const hda_reader_t *r, int64_t address) {
         else
             high = middle;
     }
-    if (low < end && conv->set_of[low] < r->window + r->active) return true;
-    return conv->set_of[first] < r->window + r->active - r->sets;
+    return places_ahead(r, conv->set_of[low < end ? low : first]);
 }
 
 static hda_status_t read_words(hda_reader_t *r, const hda_span_t *span, int64_t cycle,
@@ -147,10 +167,9 @@ static hda_status_t read_words(hda_reader_t *r, const hda_span_t *span, int64_t 
             hda_conv_address(r->conv, &r->operand, span->block, row, span->low + i);
         if (address < 0) continue;
         *present = true;
-        while (!covers_word(r, address)) {
-            const hda_status_t status = prefetch(r, cycle, offset);
-            if (status) return status;
-        }
+        const int64_t ahead = word_ahead(r, address);
+        const hda_status_t status = ahead < r->active ? HDA_OK : advance(r, ahead, cycle, offset);
+        if (status) return status;
     }
     return HDA_OK;
 }

@@ -24,6 +24,8 @@ _ARRAYS = (
     (4, 4), (8, 8), (16, 16), (32, 32), (4, 16), (16, 4), (8, 32), (32, 8), (12, 14), (1, 8), (8, 1), (1, 1), (5, 3), (7, 13),
     (64, 16),
 )  # fmt: skip
+#: SCALE-Sim needs some 0.3 ms for a line, so a layer takes it at most a minute.
+_MOST_LINES = 200_000
 
 
 @dataclass
@@ -176,6 +178,8 @@ def live(count: int, seed: int, kind: str = "mixed", progress: Callable[[int, in
     for number in range(count):
         conv = kind == "conv" or (kind == "mixed" and draw.random() < 0.4)
         config, topology, text = _draw(draw, conv)
+        while _lines(config, topology) > _MOST_LINES:
+            config, topology, text = _draw(draw, conv)
         name = f"{number} ({text})"
         with tempfile.TemporaryDirectory() as root:
             folder = Path(root)
@@ -216,6 +220,15 @@ def run_reference(folder: Path, conv: bool) -> None:
         warnings.simplefilter("ignore")
         simulator = _simulator()(save_disk_space=True, verbose=False, input_type_gemm=not conv, **paths)
         simulator.run_scale(top_path=str(folder / "theirs"))
+
+
+def _lines(config: str, topology: str) -> int:
+    """Lines of a drawn layer, from the closed form."""
+    with tempfile.TemporaryDirectory() as root:
+        (Path(root) / "scale.cfg").write_text(config, encoding="utf-8")
+        (Path(root) / "layers.csv").write_text(topology, encoding="utf-8")
+        layer = files.read_topology(Path(root) / "layers.csv")[0]
+        return int(cases.closed_forms(layer.case(files.read_config(Path(root) / "scale.cfg")))["cycles"][0]) + 1
 
 
 def _draw(draw: random.Random, conv: bool) -> tuple[str, str, str]:

@@ -74,7 +74,7 @@ static void check_two_ways(const hda_scalesim_case_t *gemm, hda_folds_t *f) {
     layer.filter_h = layer.channels = layer.stride = 1;
     hda_conv_t conv = {0};
     SANE(!hda_conv_shares(&layer));
-    SANE(hda_conv_prepare(&conv, &layer) == HDA_OK);
+    SANE(hda_conv_prepare(&conv, &layer, &go) == HDA_OK);
     const hda_operand_t operand = hda_operand(f, HDA_IFMAP);
     if (!gemm->user) {
         const int64_t capacity = gemm->buffer[HDA_IFMAP] / 100 * 50;
