@@ -112,10 +112,11 @@ def _systolic_parser(commands: Any) -> None:
         "columns array_rows, array_cols, dataflow (ws, os, is), M, N, K, ifmap_sram_kb, filter_sram_kb, ofmap_sram_kb, "
         "bandwidth_mode (CALC, USER), ifmap_bw, filter_bw, ofmap_bw (words per cycle, for USER); others are kept"))  # fmt: skip
     parser.add_argument("--output", metavar="OUT.csv", help="the table with the results; errors go to a last column")
-    parser.add_argument("--resume", action="store_true", help="keep the rows of OUT.csv with the same inputs and no error")
+    parser.add_argument("--resume", action="store_true", help=(
+        "keep the rows of OUT.csv with the same inputs and no error, whichever version made them"))  # fmt: skip
     parser.add_argument("--scalesim-config", metavar="CFG", help="SCALE-Sim's configuration, such as scale.cfg")
     parser.add_argument("--topology", metavar="CSV", help="SCALE-Sim's layers: GEMMs or convolutions, told by their fields")
-    parser.add_argument("--output-dir", metavar="DIR", help="where the folder RUN_NAME with the reports goes")
+    parser.add_argument("--output-dir", metavar="DIR", help="where the folder RUN_NAME with the reports goes, once all is done")
     parser.add_argument("--workers", type=_whole(1024), metavar="N",
                         help="threads (one per processor); the results do not depend on it")  # fmt: skip
     parser.add_argument("--max-lines", type=_whole(10**15), default=10**11, metavar="N",  # cases.MAX_LINES
@@ -422,5 +423,5 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
     except MemoryError:
-        sys.stderr.write("out of memory; use fewer requests or a smaller max_num_batched_tokens\n")
+        sys.stderr.write("out of memory; use a smaller input (requests, cases, layers, max_num_batched_tokens)\n")
         return EXIT_USER

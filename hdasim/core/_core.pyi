@@ -7,6 +7,12 @@ import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
 
+OVERFLOW: int
+MEMORY: int
+STOPPED: int
+LONG: int
+UNDEFINED: int
+
 class ScaleSim:
     def run(
         self, cases: np.ndarray, results: np.ndarray, first: int, last: int, max_lines: int, stop: npt.NDArray[np.int32]

@@ -12,6 +12,7 @@ from . import layout
 cdef extern from "hda.h":
     ctypedef int hda_status_t
     const char *hda_status_str(int status)
+    enum: HDA_E_OVERFLOW, HDA_E_MEMORY, HDA_E_STOPPED, HDA_E_LONG, HDA_E_UNDEFINED
 
 cdef extern from "systolic.h":
     ctypedef struct hda_array_t:
@@ -126,6 +127,8 @@ cdef extern from "serve.h":
     void hda_serve_requests(const hda_serve_t *, hda_request_t *)
     void hda_serve_progress(const hda_serve_t *, int64_t *, double *)
 
+
+OVERFLOW, MEMORY, STOPPED, LONG, UNDEFINED = HDA_E_OVERFLOW, HDA_E_MEMORY, HDA_E_STOPPED, HDA_E_LONG, HDA_E_UNDEFINED
 
 for _dtype, _size in ((layout.OP, sizeof(hda_op_t)), (layout.BLOCK, sizeof(hda_block_t)), (layout.SEGMENT, sizeof(hda_segment_t)),
                       (layout.STEP, sizeof(hda_step_t)), (layout.OP_STEP, sizeof(hda_op_step_t)),

@@ -13,8 +13,9 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from hdasim.core import _core
 from hdasim.core.layout import DATAFLOWS, SCALESIM_CASE
-from hdasim.errors import SpecError
+from hdasim.errors import CoreError, SpecError
 from hdasim.scalesim import cases
 from hdasim.scalesim.table import Progress
 from hdasim.scalesim.text import MOST, SHOWN, choice, read_text, whole, write_whole
@@ -303,21 +304,35 @@ def run(
 
     settings = read_config(config)
     layers = read_topology(topology)
-    folder = output_dir / settings.run_name
-    make_folder(folder)
     unique: dict[bytes, int] = {}  # the channels of a depth-wise layer are all alike
     places = [unique.setdefault(layer.case(settings).tobytes(), len(unique)) for layer in layers]
     array = np.frombuffer(b"".join(unique), SCALESIM_CASE)
+    for layer, place in zip(layers, places, strict=True):  # before hours of work for the others
+        _check_layer(layer, array[place : place + 1], topology, max_lines)
+    folder = output_dir / settings.run_name
+    make_folder(folder)
     results = cases.simulate(array, workers, progress, max_lines)
     rows: list[dict[str, Any]] = []
     for index, (layer, place) in enumerate(zip(layers, places, strict=True)):
         if results[place]["status"]:
-            reason = cases.describe_status(int(results[place]["status"]))
-            raise SpecError(f"layer {layer.name[:SHOWN]!r}: {reason}", place=f"{topology}:{layer.line}")
+            raise _refused(layer, int(results[place]["status"]), topology)
         sizes = {key: int(array[place][key.lower()]) for key in "MNK"}
         rows.append({"layer": index, "name": layer.name, **sizes, **cases.report(array[place], results[place])})
     _write_reports(folder, rows)
     return Run(folder, settings, rows)
+
+
+def _check_layer(layer: Layer, case: cases.Cases, topology: Path, max_lines: int) -> None:
+    try:
+        lines = int(cases.closed_forms(case)["cycles"][0]) + 1
+    except CoreError:
+        raise _refused(layer, _core.OVERFLOW, topology) from None
+    if lines > max_lines:
+        raise _refused(layer, _core.LONG, topology)
+
+
+def _refused(layer: Layer, status: int, topology: Path) -> SpecError:
+    return SpecError(f"layer {layer.name[:SHOWN]!r}: {cases.describe_status(status)}", place=f"{topology}:{layer.line}")
 
 
 _COMPUTE = {

@@ -130,7 +130,7 @@ def run(
     new: list[int] = []
     for number, (row, line) in enumerate(zip(sheet.rows, sheet.lines, strict=True)):
         texts = tuple([row[place].strip() for place in places])
-        results.append(known.get(texts))
+        results.append(RowError(line, "row", sheet.ragged[number]) if number in sheet.ragged else known.get(texts))
         if results[-1] is None:
             try:
                 array[len(new)] = _case(texts)[0]
@@ -168,6 +168,7 @@ class _Sheet:
     newline: str
     rows: list[Texts] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
+    ragged: dict[int, str] = field(default_factory=dict)  # row -> what is wrong with its number of fields
 
     @property
     def names(self) -> list[str]:
@@ -199,9 +200,10 @@ def _read(path: Path) -> _Sheet:
                 sheet.header = tuple(row)
                 sheet.find(INPUTS)
                 continue
-            if len(row) != len(sheet.header):
-                raise SpecError(f"{len(row)} fields; expected {len(sheet.header)} as in the header", ("row",), f"{path}:{line}")
-            sheet.rows.append(tuple(row))
+            width = len(sheet.header)
+            if len(row) != width:
+                sheet.ragged[len(sheet.rows)] = f"{len(row)} fields; expected {width} as in the header"
+            sheet.rows.append(tuple([*row, *[""] * width][:width]))
             sheet.lines.append(line)
     except csv.Error as error:
         raise SpecError(f"{error}; expected comma-separated values", ("row",), f"{path}:{line + 1}") from None
@@ -244,7 +246,7 @@ def _cells(case: np.void, result: np.void, line: int) -> Texts | RowError:
     if status == SCALESIM_PENDING:
         return RowError(line, "", _INTERRUPTED)
     if status:
-        return RowError(line, "", cases.describe_status(status))
+        return RowError(line, "M, N, K", cases.describe_status(status))
     return tuple([repr(number).removesuffix(".0") for number in cases.report(case, result).values()])
 
 

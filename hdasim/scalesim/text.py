@@ -3,6 +3,7 @@
 import functools
 import os
 import re
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -38,26 +39,45 @@ def read_text(path: Path, what: str) -> str:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file, whole or not at all."""
-    part = path.with_name(path.name + ".part")
+    """Write a file, whole or not at all; a symbolic link stays one."""
     try:
-        part.write_text(text, encoding="utf-8", newline="")
-        os.replace(part, path)
-    except (OSError, ValueError) as error:
+        path = path.resolve()
+        mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
+        handle, part = tempfile.mkstemp(dir=path.parent, prefix=".")
+        try:
+            with open(handle, "w", encoding="utf-8", newline="") as file:
+                file.write(text)
+            os.chmod(part, mode)
+            os.replace(part, path)
+        except BaseException:
+            os.unlink(part)
+            raise
+    except (OSError, ValueError, RuntimeError) as error:
         raise _unwritable(path, error) from None
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def check_writable(path: Path) -> None:
     """Find out that a file cannot be written before the work begins."""
-    part = path.with_name(path.name + ".part") if path.name else path
     try:
-        if path.is_dir():
+        target = path.resolve()
+        if target.is_dir():
             raise IsADirectoryError(0, "this is a directory")
-        if path.exists() and not path.is_file():
+        devices = any(name.is_relative_to(root) for name in (path.absolute(), target) for root in ("/dev", "/proc"))
+        if devices or (path.exists() and not path.is_file()):
             raise OSError("this is no file")
-        part.touch()
-        part.unlink()
-    except (OSError, ValueError) as error:
+        if not target.parent.is_dir():
+            raise FileNotFoundError(0, "no such folder")
+        if not os.access(target.parent, os.W_OK) or (target.exists() and not os.access(target, os.W_OK)):
+            raise PermissionError(0, "permission denied")
+        if len(os.fsencode(target.name)) > 255:
+            raise OSError(0, "file name too long")
+    except (OSError, ValueError, RuntimeError) as error:
         raise _unwritable(path, error) from None
 
 

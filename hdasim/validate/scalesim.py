@@ -10,7 +10,7 @@ import random
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,6 +96,8 @@ def against_data(path: Path) -> Validation:
         return out
     found = False
     for source in sorted(path.glob("*.csv")):
+        if source.name in files.REPORTS:
+            continue
         header = read_text(source, "a table of cases").partition("\n")[0].strip().split(",")
         if set(cases.OUTPUTS) <= set(header):
             found = True
@@ -115,13 +117,16 @@ def against_data(path: Path) -> Validation:
 
 def _compare_table(path: Path, out: Validation) -> None:
     reader = csv.DictReader(io.StringIO(read_text(path, "a table of cases"), newline=""))
-    missing = [name for name in (*table.INPUTS, *cases.OUTPUTS) if name not in (reader.fieldnames or ())]
+    reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+    missing = [name for name in (*table.INPUTS, *cases.OUTPUTS) if name not in reader.fieldnames]
     if missing:
         raise SpecError(f"columns are missing: {', '.join(missing)}", place=f"{path}:1")
-    given = list(reader)
+    given = [(reader.line_num, row) for row in reader]
     with tempfile.TemporaryDirectory() as folder:
         outcome = table.run(path, Path(folder) / "out.csv", None, cases.MAX_LINES)
-    for line, (row, ours) in enumerate(zip(given, outcome.outputs, strict=True), start=2):
+    if outcome.interrupted:
+        raise KeyboardInterrupt
+    for (line, row), ours in zip(given, outcome.outputs, strict=True):
         name = f"case {row.get('case_id') or line}"
         if isinstance(ours, table.RowError):
             out.failed.append(f"{path}:{line}: {ours}")
@@ -131,29 +136,39 @@ def _compare_table(path: Path, out: Validation) -> None:
 
 
 def _number(text: str, path: Path, line: int, column: str) -> float:
+    """A count or a cycle as an integer, which SCALE-Sim's reports may write as 9.0, and a ratio as it is."""
     try:
         value = float(text)
-    except ValueError:
+        return value if column.endswith(("_pct", "_bw")) or value != int(value) else int(value)
+    except (ValueError, OverflowError):
         raise SpecError(f"got {text[:40]!r}; expected a number", (column,), f"{path}:{line}") from None
-    return int(text) if text.lstrip("-").isdigit() else value
 
 
 def _compare_reports(name: str, theirs: Path, ours: Path, out: Validation) -> None:
     out.compared_files += 1
     out.same_files += all((theirs / report).read_bytes() == (ours / report).read_bytes() for report in files.REPORTS)
     for report, columns in files.REPORTS.items():
-        pairs = zip(_report_rows(theirs / report), _report_rows(ours / report), strict=True)
-        for layer, (reference, predicted) in enumerate(pairs):
-            for title, column in columns.items():
-                row = Row(f"{name} layer {layer}", column, float(reference[title]), float(predicted[title]))
-                out.rows.append(row)
+        reference, predicted = _report_rows(theirs / report, columns), _report_rows(ours / report, columns)
+        if len(reference) != len(predicted):
+            raise SpecError(f"{len(reference)} layers; the topology has {len(predicted)}", place=str(theirs / report))
+        for layer, rows in enumerate(zip(reference, predicted, strict=True)):
+            for column, *numbers in zip(columns.values(), *rows, strict=True):
+                out.rows.append(Row(f"{name} layer {layer}", column, *numbers))
 
 
-def _report_rows(path: Path) -> Iterator[dict[str, str]]:
-    header, *lines = path.read_text(encoding="utf-8").splitlines()
-    titles = header.split(", ")
-    for line in lines:
-        yield dict(zip((title.rstrip(",") for title in titles), line.rstrip(",").split(", "), strict=True))
+def _report_rows(path: Path, columns: dict[str, str]) -> list[list[float]]:
+    """Per layer the numbers of a report, whose first column is the layer's index."""
+    header, *lines = read_text(path, "SCALE-Sim's report").splitlines()
+    expected = ", ".join(("LayerID", *columns)) + ","
+    if header != expected:
+        raise SpecError(f"got the header {header[:60]!r}; expected {expected[:60]!r}...", place=f"{path}:1")
+    rows = []
+    for number, line in enumerate(lines, start=2):
+        cells = line.rstrip(", ").split(", ")[1:]
+        if len(cells) != len(columns):
+            raise SpecError(f"{len(cells)} numbers; expected {len(columns)}", place=f"{path}:{number}")
+        rows.append([_number(cell, path, number, column) for cell, column in zip(cells, columns.values(), strict=True)])
+    return rows
 
 
 # ---- the real package ----

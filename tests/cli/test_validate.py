@@ -71,6 +71,29 @@ def test_what_is_no_reference_is_one_line(
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("edit", "expected"),
+    [
+        (lambda text: text.replace(",", ";"), "COMPUTE_REPORT.csv:1: got the header"),
+        (lambda text: text.replace("\n1, ", "\n1, x"), "expected a number"),
+        (lambda text: text[:40], "COMPUTE_REPORT.csv:1: got the header"),
+        (lambda text: text + text.splitlines()[-1] + "\n", "4 layers; the topology has 3"),
+        (lambda text: text.splitlines()[0] + "\n", "0 layers; the topology has 3"),
+        (lambda text: text.replace("\n1, ", "\n1, 5, "), "7 numbers; expected 6"),
+        (lambda text: "", "file is empty"),
+    ],
+    ids=["semicolons", "no number", "cut", "one more", "header only", "a number more", "empty"],
+)
+def test_a_malformed_report_is_one_line(edit: object, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(GOLDEN / "gemm_os_user", tmp_path / "case")
+    report = tmp_path / "case" / "COMPUTE_REPORT.csv"
+    report.write_text(edit(report.read_text()))  # type: ignore[operator]
+    assert main(["validate", "scalesim", "--data", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert expected in error
+    assert error.count("\n") == 1
+
+
 @pytest.mark.skipif(importlib.util.find_spec("scalesim") is not None, reason="SCALE-Sim is installed here")
 def test_without_the_extra_live_says_what_to_install(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["validate", "scalesim", "--live", "1"]) == 2
