@@ -9,6 +9,7 @@ from rich.table import Table
 
 from hdasim.compiler.program import compile_program
 from hdasim.core._core import sa_gemm_cycles
+from hdasim.scalesim.cases import closed_forms, gemm
 from hdasim.spec.base import Spec
 from hdasim.spec.load import locate
 
@@ -33,7 +34,7 @@ def scalesim_cycles(m: int, k: int, n: int, rows: int, cols: int) -> int:
 
     SCALE-Sim itself reports one less, the index of the last cycle.
     """
-    return -(-k // rows) * -(-n // cols) * (2 * rows + cols + m - 2)
+    return int(closed_forms(gemm(rows, cols, "ws", m, n, k, (1, 1, 1)))["cycles"][0]) + 1
 
 
 def evaluate(name: str, m: int, k: int, n: int, array: ArraySize) -> dict[str, Any]:

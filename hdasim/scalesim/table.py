@@ -53,7 +53,7 @@ class Outcome:
     output: Path
     columns: Texts
     inputs: list[Texts]
-    outputs: list[Texts | RowError]
+    outputs: list[str | RowError]  # as written, commas between
     resumed: int = 0
     interrupted: bool = False
     errors: list[RowError] = field(init=False)
@@ -80,12 +80,12 @@ class Outcome:
         errors = [asdict(error) for error in self.errors]
         return {"cases": len(rows), "errors": errors, "output": str(self.output), "rows": rows}
 
-    def _row(self, cells: Texts, out: Texts | RowError) -> dict[str, Any]:
+    def _row(self, cells: Texts, out: str | RowError) -> dict[str, Any]:
         names = [name.strip() for name in self.columns]
         row: dict[str, Any] = {n: _value(text) if n in INPUTS else text for n, text in zip(names, cells, strict=True)}
         if isinstance(out, RowError):
             return row | dict.fromkeys(cases.OUTPUTS) | {_ERROR: str(out)}
-        return row | {n: float(t) if n.endswith(_RATIOS) else int(t) for n, t in zip(cases.OUTPUTS, out, strict=True)}
+        return row | {n: float(t) if n.endswith(_RATIOS) else int(t) for n, t in zip(cases.OUTPUTS, out.split(","), strict=True)}
 
 
 _INTERRUPTED = "interrupted"
@@ -125,7 +125,7 @@ def run(
     places = sheet.find(INPUTS)
     check_writable(output)
     known = _finished(output) if resume and output.exists() else {}
-    results: list[Texts | RowError | None] = []
+    results: list[str | RowError | None] = []
     array = np.zeros(len(sheet.rows), SCALESIM_CASE)
     new: list[int] = []
     for number, (row, line) in enumerate(zip(sheet.rows, sheet.lines, strict=True)):
@@ -137,7 +137,7 @@ def run(
                 new.append(number)
             except SpecError as error:
                 results[-1] = RowError(line, str(error.path[0]), error.message)
-    resumed = sum(isinstance(result, tuple) for result in results)
+    resumed = sum(isinstance(result, str) for result in results)
     array = array[: len(new)]
     interrupted = False
     try:
@@ -215,7 +215,7 @@ def _read(path: Path) -> _Sheet:
     return sheet
 
 
-def _finished(path: Path) -> dict[Texts, Texts]:
+def _finished(path: Path) -> dict[Texts, str]:
     """Outputs of the rows of an earlier OUT.csv that have them, by their inputs."""
     sheet = _read(path)
     inputs, outputs = sheet.find(INPUTS), sheet.find(cases.OUTPUTS)
@@ -223,7 +223,7 @@ def _finished(path: Path) -> dict[Texts, Texts]:
     for row in sheet.rows:
         texts = tuple([row[place] for place in outputs])
         if all(map(_PRINTED.fullmatch, texts)):
-            known[tuple([row[place].strip() for place in inputs])] = texts
+            known[tuple([row[place].strip() for place in inputs])] = ",".join(texts)
     return known
 
 
@@ -241,13 +241,13 @@ def _case(texts: Texts) -> cases.Cases:
     return cases.gemm(rows, cols, dataflow, m, n, k, (ifmap, filter_, ofmap), bandwidth)
 
 
-def _cells(case: np.void, result: np.void, line: int) -> Texts | RowError:
+def _cells(case: np.void, result: np.void, line: int) -> str | RowError:
     status = int(result["status"])
     if status == SCALESIM_PENDING:
         return RowError(line, "", _INTERRUPTED)
     if status:
         return RowError(line, "M, N, K", cases.describe_status(status))
-    return tuple([repr(number).removesuffix(".0") for number in cases.report(case, result).values()])
+    return ",".join([repr(number).removesuffix(".0") for number in cases.report(case, result).values()])
 
 
 def _write(outcome: Outcome, newline: str) -> None:
@@ -259,5 +259,5 @@ def _write(outcome: Outcome, newline: str) -> None:
         if isinstance(out, RowError):
             writer.writerow([*cells, *[""] * len(cases.OUTPUTS), str(out)])
         else:
-            writer.writerow([*cells, *out, *[""] * len(last)])
+            writer.writerow([*cells, *out.split(","), *[""] * len(last)])
     write_whole(outcome.output, text.getvalue())
