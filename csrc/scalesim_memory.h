@@ -65,6 +65,7 @@ typedef struct {
         fill; /* burst, fill: request rows of a prefetch and of the initial fill */
 } hda_reader_t;
 
+/* Fills the window from a buffer of so many words; operand, conv, slots and words are set before. */
 void hda_reader_start(hda_reader_t *reader, int64_t buffer, int64_t bandwidth);
 
 /* Reads one line at `cycle`; *offset is the cycle of its data less `cycle`, 1 on a hit. *present: whether any slot holds a word. */
@@ -111,7 +112,7 @@ int64_t hda_writer_quiet(hda_writer_t *writer, int64_t words, int64_t lines, int
 
 hda_status_t hda_writer_finish(hda_writer_t *writer, int64_t cycle);
 
-/* Slots (row, column) with row + column < d of an infinitely wide staircase cut to height x width; exact if the result fits. */
+/* Slots (row, column) of a height x width matrix with row + column < d; exact if the result fits. */
 int64_t hda_diagonals(int64_t height, int64_t width, int64_t d);
 
 #endif

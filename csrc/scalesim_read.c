@@ -90,14 +90,16 @@ void hda_reader_start(hda_reader_t *r, int64_t buffer, int64_t bandwidth) {
     place_window(r);
 }
 
+/* Prefetches end before this cycle, so that a wait counted twice, and a cycle with its offset, stay below 2^63. */
+#define LATEST (INT64_MAX / 4)
+
 /* One prefetch. SCALE-Sim adds a positive wait twice and lets a negative one shorten what follows. */
 static hda_status_t prefetch(hda_reader_t *r, int64_t cycle, int64_t *offset) {
     if (__builtin_add_overflow(r->last, r->burst + 1, &r->last) ||
-        __builtin_add_overflow(r->reads, r->burst * r->bandwidth, &r->reads))
+        __builtin_add_overflow(r->reads, r->burst * r->bandwidth, &r->reads) || r->last > LATEST)
         return HDA_E_OVERFLOW;
     const int64_t wait = r->last - (cycle + *offset);
-    *offset += wait;
-    if (wait > 0 && __builtin_add_overflow(*offset, wait, offset)) return HDA_E_OVERFLOW;
+    *offset += wait > 0 ? 2 * wait : wait;
     return HDA_OK;
 }
 
@@ -119,7 +121,7 @@ static hda_status_t advance(hda_reader_t *r, int64_t ahead, int64_t cycle, int64
         if (__builtin_mul_overflow(steps - 2, b, &cycles) ||
             __builtin_add_overflow(r->last, cycles, &r->last) ||
             __builtin_mul_overflow(steps - 2, r->burst * r->bandwidth, &words) ||
-            __builtin_add_overflow(r->reads, words, &r->reads))
+            __builtin_add_overflow(r->reads, words, &r->reads) || r->last > LATEST)
             return HDA_E_OVERFLOW;
         *offset = r->last - cycle - (steps % 2 ? -(slack + b) : slack);
     }
