@@ -7,7 +7,7 @@ line, ``file:line: column: what is wrong; what would be right``.
 import csv
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,32 +17,17 @@ import numpy as np
 from hdasim.core.layout import DATAFLOWS, SCALESIM_CASE, SCALESIM_PENDING
 from hdasim.errors import SpecError
 from hdasim.scalesim import cases
-from hdasim.scalesim.text import MOST, NUMBER, check_writable, choice, read_text, whole, write_whole
-from hdasim.spec.convert import meant
+from hdasim.scalesim.sheet import RowError, Sheet, Texts, read_sheet
+from hdasim.scalesim.text import MOST, NUMBER, check_writable, choice, whole, write_whole
 
 Progress = Callable[[int, int], None]
-#: The texts of a row. Not a list: the garbage collector soon forgets tuples of texts, and lists double the time of large tables.
-Texts = tuple[str, ...]
 
 _ARRAY, _SIZES = ("array_rows", "array_cols"), ("M", "N", "K")
 _SRAM, _BANDWIDTHS = tuple(f"{o}_sram_kb" for o in cases.OPERANDS), tuple(f"{o}_bw" for o in cases.OPERANDS)
 INPUTS = (*_ARRAY, "dataflow", *_SIZES, *_SRAM, "bandwidth_mode", *_BANDWIDTHS)
 _ERROR = "error"
-_WHAT = "a table of cases (CSV)"
 
 _PRINTED = re.compile(r"-?[0-9]+(\.[0-9]+)?(e[-+][0-9]+)?")
-
-
-@dataclass(frozen=True)
-class RowError:
-    """What is wrong with the row on a line of CASES.csv; `column` is "" where it is the whole row."""
-
-    row: int
-    column: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.column}: {self.message}" if self.column else self.message
 
 
 @dataclass
@@ -121,7 +106,7 @@ def run(
     SpecError
         If a file cannot be read or written, or is no table of cases. A row with wrong values does not raise.
     """
-    sheet = _read(source)
+    sheet = read_sheet(source, _check)
     places = sheet.find(INPUTS)
     check_writable(output)
     known = _finished(output) if resume and output.exists() else {}
@@ -159,65 +144,13 @@ def run(
     return outcome
 
 
-@dataclass
-class _Sheet:
-    """A CSV file: row i was on line `lines[i]`."""
-
-    path: Path
-    header: Texts
-    newline: str
-    rows: list[Texts] = field(default_factory=list)
-    lines: list[int] = field(default_factory=list)
-    ragged: dict[int, str] = field(default_factory=dict)  # row -> what is wrong with its number of fields
-
-    @property
-    def names(self) -> list[str]:
-        return [name.strip() for name in self.header]
-
-    def find(self, columns: Sequence[str]) -> list[int]:
-        """The places of `columns`; `SpecError` names all that are missing."""
-        names = self.names
-        missing = [column for column in columns if column not in names]
-        if missing:
-            others = [name for name in names if name not in columns]
-            hints = [f"{column}{meant(column, others)}" for column in missing]
-            what = "column is missing" if len(missing) == 1 else "columns are missing"
-            raise SpecError(f"{what}: {', '.join(hints)}; expected the columns {','.join(columns)}", place=f"{self.path}:1")
-        return [names.index(column) for column in columns]
-
-
-def _read(path: Path) -> _Sheet:
-    text = read_text(path, _WHAT)
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    sheet = _Sheet(path, (), "\r\n" if text.partition("\n")[0].endswith("\r") else "\n")
-    line = 0
-    try:
-        for row in reader:
-            if not row:
-                continue
-            line = reader.line_num
-            if not sheet.header:
-                sheet.header = tuple(row)
-                sheet.find(INPUTS)
-                continue
-            width = len(sheet.header)
-            if len(row) != width:
-                sheet.ragged[len(sheet.rows)] = f"{len(row)} fields; expected {width} as in the header"
-            sheet.rows.append(tuple([*row, *[""] * width][:width]))
-            sheet.lines.append(line)
-    except csv.Error as error:
-        raise SpecError(f"{error}; expected comma-separated values", ("row",), f"{path}:{line + 1}") from None
-    for name in sheet.names:
-        if name and sheet.names.count(name) > 1:
-            raise SpecError(f"column appears {sheet.names.count(name)} times; expected it once", (name,), f"{path}:1")
-    if not sheet.rows:
-        raise SpecError("header without rows; expected one row per case below it", place=f"{path}:1")
-    return sheet
+def _check(sheet: Sheet) -> None:
+    sheet.find(INPUTS)
 
 
 def _finished(path: Path) -> dict[Texts, str]:
     """Outputs of the rows of an earlier OUT.csv that have them, by their inputs."""
-    sheet = _read(path)
+    sheet = read_sheet(path, _check)
     inputs, outputs = sheet.find(INPUTS), sheet.find(cases.OUTPUTS)
     known = {}
     for row in sheet.rows:
