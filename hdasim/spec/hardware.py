@@ -117,10 +117,21 @@ class Noc(Spec):
 
 
 class P2P(Spec):
-    """Link of one device to the others: `bandwidth` per direction, `latency` per message."""
+    """Link of one device to the others: `bandwidth` per direction, `latency` per message.
+
+    With a `kind`, collectives among GPUs take the time that NCCL takes on links of that kind (`hdasim.device.collectives`):
+    `collective_launch` passes in every one beside the steps of its algorithm; `nvls_efficiency` is the share of the links' rate
+    that all-reduce in the switch (NVLS) sustains, none where the switch cannot add; without peer-to-peer access between the
+    devices of a host, the rate of each falls as (2 / devices)^contention beyond two. Without a `kind`, collectives are the
+    textbook's ring.
+    """
 
     bandwidth: BytesPerSecond
     latency: Seconds = 1e-6
+    kind: Literal["nvlink", "pcie", "infiniband"] | None = None
+    collective_launch: Seconds = 4.2e-6
+    nvls_efficiency: Fraction | None = None
+    contention: Annotated[float, Meta(ge=0, le=4)] | None = None
 
 
 class Device(Spec):

@@ -91,8 +91,12 @@ def _preset_root() -> Path:
 def load_device(source: str | Path) -> Device:
     """Read a device from a file (the content of a `device:` section, or a document that has one), or a preset by name."""
     path = Path(source)
-    if not os.path.exists(path) and str(source) in presets("hardware"):
-        path = preset_path("hardware", source)
+    if not os.path.exists(path) and path.name == str(source) and not path.suffix:
+        known = presets("hardware")
+        if str(source) not in known:
+            hint = meant(str(source), known) or f"; shipped hardware: {', '.join(known)}"
+            raise SpecError(f"no such file, and no hardware preset of that name{hint}", place=str(source))
+        path = preset_path("hardware", str(source))
     document = Document.read(path)
     if isinstance(document.data.get("device"), dict):
         document = document.sub("device")
