@@ -41,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     _step_parser(commands)
     _compile_parser(commands)
     _systolic_parser(commands)
+    _predict_parser(commands)
     _validate_parser(commands)
     _trace_parser(commands)
     _add(commands, "presets", _presets, "list what ships", "hdasim presets\nhdasim presets --json")
@@ -124,6 +125,20 @@ def _systolic_parser(commands: Any) -> None:
     parser.set_defaults(complain=parser.error)
 
 
+def _predict_parser(commands: Any) -> None:
+    parser = _add(commands, "predict", _predict, "times of single operators on a device, for a table of cases",
+                  "hdasim predict cases.csv --op collective --hardware h100 --output out.csv")  # fmt: skip
+    parser.description += (
+        "\n\ncollective: columns op (all_reduce, all_gather, reduce_scatter, alltoall, send_recv),\n"
+        "num_gpus (or n_gpus, num_workers), message_bytes (or bytes; as in nccl-tests).\n"
+        "Adds time_us, bound_us, bottleneck and keeps every other column."
+    )
+    parser.add_argument("file", metavar="CASES.csv", help="one case a row, all on the same hardware")
+    parser.add_argument("--op", required=True, metavar="OP", help="the operator: collective")
+    parser.add_argument("--hardware", metavar="NAME|FILE", required=True, help="a preset, or a file with a device")
+    parser.add_argument("--output", metavar="OUT.csv", required=True, help="the table with the times; errors go to a last column")
+
+
 def _validate_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "validate", help="compare with references", description="Compare with references. Exit status 1: something differs.",
@@ -140,6 +155,11 @@ def _validate_parser(commands: Any) -> None:
     source.add_argument("--live", type=_whole(10**6), metavar="N", help="run SCALE-Sim itself on N random layers")
     scalesim.add_argument("--seed", type=_whole(2**53 - 1, least=0), default=0, metavar="S", help="of the layers (0)")
     scalesim.add_argument("--kind", choices=("mixed", "gemm", "conv"), default="mixed", help="of the layers (mixed)")
+    silicon = _add(references, "silicon", _validate_silicon, "operator times measured on hardware that ships as a preset",
+                   "hdasim validate silicon --data nccl_latency_table.csv --op collective")  # fmt: skip
+    silicon.add_argument("--data", metavar="PATH", required=True, help=(
+        "a table with the columns of hdasim predict, gpu (or system) and latency_us, or a folder of such tables"))  # fmt: skip
+    silicon.add_argument("--op", required=True, metavar="OP", help="the operator: collective")
 
 
 def _trace_parser(commands: Any) -> None:
@@ -335,6 +355,21 @@ def _systolic_run(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def _predict(args: argparse.Namespace) -> int:
+    from .predict import table
+
+    done = table.run(Path(args.file), Path(args.output), args.op, args.hardware)
+    for line in done.complaints():
+        sys.stderr.write(" ".join(line.split()) + "\n")
+    if args.json:
+        from .report.files import to_json
+
+        _out(to_json(done.document()))
+    else:
+        _out(f"{done.summary()}\n")
+    return EXIT_USER if done.errors else EXIT_OK
+
+
 def _validate_scalesim(args: argparse.Namespace) -> int:
     from .report.progress import Reporter
     from .validate import scalesim
@@ -352,6 +387,21 @@ def _validate_scalesim(args: argparse.Namespace) -> int:
     else:
         scalesim.print_validation(done, _console())
     return EXIT_OK if done.holds else EXIT_INTERNAL
+
+
+def _validate_silicon(args: argparse.Namespace) -> int:
+    from .validate import silicon
+
+    done = silicon.against_data(Path(args.data), args.op)
+    if args.json:
+        from .report.files import to_json
+
+        _out(to_json([row.document() for row in done.rows]))
+    else:
+        silicon.print_validation(done, _console())
+    for line in done.skipped_lines():
+        sys.stderr.write(" ".join(line.split()) + "\n")
+    return EXIT_OK
 
 
 def _trace_describe(args: argparse.Namespace) -> int:

@@ -17,9 +17,10 @@ FLOORS = {
     "simulate": 6,
     "report": 7,
     "scalesim": 8,
-    "validate": 9,
-    "cli": 10,
-    "__main__": 11,
+    "predict": 9,
+    "validate": 10,
+    "cli": 11,
+    "__main__": 12,
 }  # fmt: skip
 HEAVY = {"torch", "ray", "pandas", "plotly", "scalesim"}
 #: Modules that may import a heavy package, which is then an optional extra.
@@ -79,7 +80,7 @@ def test_an_upward_import_would_be_found(tmp_path: Path, monkeypatch: pytest.Mon
     )
     assert sorted(problems(file)) == [
         "hdasim/spec/a.py:1: spec (floor 1) imports simulate (floor 6)",
-        "hdasim/spec/a.py:2: spec (floor 1) imports cli (floor 10)",
+        "hdasim/spec/a.py:2: spec (floor 1) imports cli (floor 11)",
         "hdasim/spec/a.py:3: spec (floor 1) imports core (floor 1)",
         "hdasim/spec/a.py:4: imports torch, which is heavy",
         "hdasim/spec/a.py:8: imports pandas, which is heavy",

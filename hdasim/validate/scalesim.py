@@ -17,6 +17,7 @@ from typing import Any
 
 from hdasim.errors import MissingExtra, SpecError
 from hdasim.scalesim import cases, files, table
+from hdasim.scalesim.sheet import RowError
 from hdasim.scalesim.text import read_text
 from hdasim.validate.compare import Row, by_case, by_quantity
 
@@ -128,7 +129,7 @@ def _compare_table(path: Path, out: Validation) -> None:
         raise KeyboardInterrupt
     for (line, row), ours in zip(given, outcome.outputs, strict=True):
         name = f"case {row.get('case_id') or line}"
-        if isinstance(ours, table.RowError):
+        if isinstance(ours, RowError):
             out.failed.append(f"{path}:{line}: {ours}")
             continue
         for column, text in zip(cases.OUTPUTS, ours.split(","), strict=True):

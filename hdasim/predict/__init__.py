@@ -1,0 +1,1 @@
+"""Times of single operators on a device, for tables of cases."""
