@@ -5,10 +5,12 @@
 S bytes on n devices (for the convention see `SIZES`) in 2 (n - 1) steps of an all-reduce, n - 1 of a ring all-gather or
 reduce-scatter; B = bandwidth x efficiency. An all-to-all or a send sends to all its peers at once: alpha = launch + pair_setup +
 (n - 1) pair, and its x has n - 1 for the steps; a single send has no square root and no COPIES, as Vidur's profile of send_recv
-on A100 and H100 shows (collectives_vidur.csv: median error 16 % and 2 % so, 59 % and 34 % with it). The square root is the way from latency to bandwidth: NCCL takes a protocol of
-low latency and a part of the link's rate (LL, LL128) and few channels for small messages, and more of both as they grow. Where
-the switch adds (NVLS), all-reduce takes the faster of the ring and alpha = NVLS_LATENCY, x = (1 + 1/n) S / (B nvls_efficiency):
-each device sends its vector to the switch and, of its n-th part, the sum back to it.
+on A100 and H100 shows (collectives_vidur.csv: median error 16 % and 2 % so, 59 % and 34 % with them).
+
+The square root is the way from latency to bandwidth: NCCL takes a protocol of low latency and a part of the link's rate (LL,
+LL128) and few channels for small messages, and more of both as they grow. Where the switch adds (NVLS), all-reduce takes the
+faster of the ring and alpha = NVLS_LATENCY, x = (1 + 1/n) S / (B nvls_efficiency): each device sends its vector to the switch
+and, of its n-th part, the sum back to it.
 
 Context: every constant is NCCL's own (its tuning model, src/graph/tuning.cc and topo.h of NCCL 2.28), or one of few per kind of
 link, fitted on nccl_latency_table.csv of the reference data (nccl-tests; A100, H100, L40S, RTX PRO 6000; 2, 4, 8 GPUs) by
@@ -37,7 +39,8 @@ SIZES = {
 OPS = tuple(SIZES)
 
 #: Steps' worth of time that go on local copies: the first and the last step of a ring read and write the user's buffers, and
-#: pass the device's own part. Fitted: at 512 MiB, 2 GPUs reach 0.78 of the bus bandwidth of 8 on A100 and H100; this gives 0.77.
+#: pass the device's own part. By hand from 512 MiB, where 2 GPUs (A100, H100) reach 0.73 to 0.78 of the bus bandwidth of 8 in
+#: all-gather and reduce-scatter; this gives 0.76.
 COPIES = 0.4
 #: Seconds of an NVLS all-reduce beside its bytes (NCCL, hwLatencies of NVLS on NVLINK: 25 us).
 NVLS_LATENCY = 25e-6
