@@ -1,56 +1,302 @@
+/* What collectives cost: schedules simulated on the networks, once for every size, and the best algorithm for it. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine.h"
+#include "resolve.h"
 
-static uint64_t mix(const int64_t key[4]) {
+/* ---- memo: open addressing; `size` 0 marks an empty entry ---- */
+
+static uint64_t mix(const collective_key_t *key) {
+    const int64_t words[5] = {key->network, key->kind, key->groups, key->size, key->units};
     uint64_t hash = 1469598103934665603ULL;
-    for (int i = 0; i < 4; i++) {
-        hash ^= (uint64_t)key[i];
+    for (int i = 0; i < 5; i++) {
+        hash ^= (uint64_t)words[i];
         hash *= 0x9E3779B97F4A7C15ULL;
         hash ^= hash >> 29;
     }
     return hash;
 }
 
-static noc_entry_t *find(noc_entry_t *table, int64_t capacity, const int64_t key[4]) {
+static int same(const collective_key_t *a, const collective_key_t *b) {
+    return a->network == b->network && a->kind == b->kind && a->groups == b->groups &&
+           a->size == b->size && a->units == b->units;
+}
+
+static collective_t *find(collective_t *table, int64_t capacity, const collective_key_t *key) {
     for (uint64_t i = mix(key);; i++) {
-        noc_entry_t *entry = &table[i & (uint64_t)(capacity - 1)];
-        if (entry->key[2] == 0 || memcmp(entry->key, key, sizeof entry->key) == 0) return entry;
+        collective_t *entry = &table[i & (uint64_t)(capacity - 1)];
+        if (entry->key.size == 0 || same(&entry->key, key)) return entry;
     }
 }
 
-static hda_status_t grow(hda_program_t *program) {
-    const int64_t capacity = program->noc_capacity ? 2 * program->noc_capacity : 256;
-    noc_entry_t *table = calloc((size_t)capacity, sizeof *table);
+static hda_status_t reserve(collective_memo_t *memo) {
+    if (2 * memo->used < memo->capacity) return HDA_OK;
+    const int64_t capacity = memo->capacity ? 2 * memo->capacity : 256;
+    collective_t *table = calloc((size_t)capacity, sizeof *table);
     if (table == NULL) return HDA_E_MEMORY;
-    for (int64_t i = 0; i < program->noc_capacity; i++)
-        if (program->noc_memo[i].key[2] != 0)
-            *find(table, capacity, program->noc_memo[i].key) = program->noc_memo[i];
-    free(program->noc_memo);
-    program->noc_memo = table;
-    program->noc_capacity = capacity;
+    for (int64_t i = 0; i < memo->capacity; i++)
+        if (memo->table[i].key.size != 0)
+            *find(table, capacity, &memo->table[i].key) = memo->table[i];
+    free(memo->table);
+    memo->table = table;
+    memo->capacity = capacity;
     return HDA_OK;
 }
 
-static hda_status_t simulate(hda_program_t *program, const int64_t key[4], int64_t *cycles) {
-    const hda_noc_t *noc = &program->device.noc;
-    const hda_collective_t kind = (hda_collective_t)key[0];
-    const int64_t count = hda_collective_messages(kind, key[1], key[2]);
-    if (count > program->noc_scratch_messages) {
-        free(program->noc_scratch);
-        const size_t size = (size_t)count * (sizeof(hda_message_t) + sizeof(int64_t)) +
-                            hda_noc_scratch_size(noc, count);
-        program->noc_scratch = malloc(size);
-        program->noc_scratch_messages = program->noc_scratch == NULL ? 0 : count;
-        if (program->noc_scratch == NULL) return HDA_E_MEMORY;
+/* ---- between cores ---- */
+
+/* Members of group g in the order that suits the algorithm. One ring is folded onto the line, 0 2 4 .. 5 3 1: no member sends further than
+ * two places, and where neighbours on the line are one link apart no two messages ever want the same link. Two rings keep the line, which
+ * suits lines that close. Grids need whole rows. */
+static int place_members(const hda_noc_t *noc, const collective_key_t *key, hda_algorithm_t how,
+                         int64_t g, int64_t *members) {
+    const int64_t n = key->size, *line = noc->order + g * n;
+    if (key->kind ==
+        HDA_BROADCAST) { /* group g takes every groups-th core, from g on; rows turn as the line does */
+        for (int64_t i = 0; i < n; i++) {
+            const int64_t column = how == HDA_CHAIN || i % 2 == 0 ? g : key->groups - 1 - g;
+            members[i] = noc->order[i * key->groups + column];
+        }
+        return 1;
     }
-    hda_message_t *messages = program->noc_scratch;
-    int64_t *done = (int64_t *)(messages + count);
-    hda_status_t status = hda_collective_schedule(noc, kind, key[1], key[2], key[3], messages);
-    if (status != HDA_OK) return status;
-    return hda_noc_run(noc, messages, count, done + count, done, cycles);
+    if (how == HDA_TWO_D) {
+        const int64_t columns = noc->columns;
+        if (columns < 1 || n % columns != 0 || noc->node_count % columns != 0) return 0;
+        int64_t least = line[0];
+        for (int64_t i = 0; i < n; i++) least = hda_min64(least, line[i]);
+        for (int64_t i = 0; i < n; i++) {
+            if (line[i] - least >= n) return 0;
+            members[i] = least + i;
+        }
+        return least % columns == 0;
+    }
+    const int folded = how == HDA_RING;
+    for (int64_t i = 0; i < n; i++)
+        members[i] = line[!folded ? i : 2 * i < n ? 2 * i : 2 * (n - i) - 1];
+    return 1;
+}
+
+/* Algorithms of which every message waits for one chain of others, all chains alike: long or short, they are simulated by links. */
+static int in_step(hda_algorithm_t how) {
+    return how == HDA_RING || how == HDA_BIDIRECTIONAL || how == HDA_TWO_D;
+}
+
+/* Others are worth a try as long as they are short, when latency counts and all routers can be simulated in a moment. */
+static int worthwhile(const hda_noc_t *noc, const collective_key_t *key, hda_algorithm_t how) {
+    if (key->kind == HDA_BROADCAST)
+        return how == HDA_CHAIN || (how == HDA_ROW_COLUMN && key->groups > 1);
+    if (key->kind == HDA_GATHER || key->kind == HDA_ALL_TO_ALL) return how == HDA_DIRECT;
+    if (in_step(how)) return 1;
+    if (how == HDA_RECURSIVE && (key->size & (key->size - 1)) != 0) return 0;
+    return (how == HDA_DIRECT || how == HDA_RECURSIVE) && key->units <= noc->packet_flits &&
+           key->size <= 64 && noc->router_count > 1;
+}
+
+/* Cycles of `groups` concurrent collectives by one algorithm; -1 if it does not fit. */
+static hda_status_t core_cycles(const hda_noc_t *noc, const collective_key_t *key,
+                                hda_algorithm_t how, int64_t *cycles) {
+    *cycles = -1;
+    hda_schedule_t schedule = {0};
+    int64_t *members = malloc((size_t)key->size * sizeof *members);
+    if (members == NULL) return HDA_E_MEMORY;
+    hda_status_t status = HDA_OK;
+    int fits = 1;
+    /* the reflected chain of place_members is a chain too */
+    const hda_algorithm_t algorithm = how == HDA_ROW_COLUMN ? HDA_CHAIN : how;
+    for (int64_t g = 0; g < key->groups && status == HDA_OK && fits; g++) {
+        fits = place_members(noc, key, how, g, members);
+        const hda_group_t group = {members, key->size, noc->columns, 64};
+        if (fits)
+            status = hda_schedule_collective(&schedule, &group, (hda_collective_t)key->kind,
+                                             algorithm, key->units);
+    }
+    int64_t *done = malloc((size_t)(schedule.count + 1) * sizeof *done);
+    if (done == NULL) status = HDA_E_MEMORY;
+    if (status == HDA_OK && fits) {
+        const int waits = how == HDA_DIRECT || how == HDA_RECURSIVE;
+        const int flags =
+            waits && key->kind != HDA_GATHER && key->units <= noc->packet_flits ? 0 : HDA_NOC_LINK;
+        status = hda_noc_run(noc, schedule.messages, schedule.count, schedule.deps,
+                             schedule.dep_count, flags, done, cycles);
+    }
+    free(done);
+    free(members);
+    hda_schedule_free(&schedule);
+    return status;
+}
+
+/* Where messages wait only for their own chain, cycles rise linearly with the chunk; three sizes tell whether they do. Kept in the memo with
+ * `units` 0: seconds = cycles of an empty chunk, bytes = cycles of each unit, algorithm = 1 if linear. */
+static hda_status_t chain_line(hda_program_t *program, const collective_key_t *key,
+                               hda_algorithm_t how, collective_t *line) {
+    const collective_key_t own = {LINES + how, key->kind, key->groups, key->size, 0};
+    collective_memo_t *memo = &program->collectives;
+    TRY(reserve(memo));
+    *line = *find(memo->table, memo->capacity, &own);
+    if (line->key.size != 0) return HDA_OK;
+    *line = (collective_t){.key = own};
+    int64_t cycles[3];
+    for (int i = 0; i < 3; i++) {
+        collective_key_t sample = *key;
+        sample.units = (int64_t)64 << i;
+        TRY(core_cycles(&program->device.noc, &sample, how, &cycles[i]));
+    }
+    line->bytes = (double)(cycles[1] - cycles[0]) / 64.0;
+    line->seconds = (double)cycles[0] - 64.0 * line->bytes;
+    line->algorithm = cycles[0] >= 0 && cycles[2] - cycles[1] == 2 * (cycles[1] - cycles[0]);
+    if (cycles[0] < 0) line->algorithm = -1; /* does not fit the group */
+    *find(memo->table, memo->capacity, &own) = *line;
+    memo->used++;
+    return HDA_OK;
+}
+
+static hda_status_t cycles_by(hda_program_t *program, const collective_key_t *key,
+                              hda_algorithm_t how, double *cycles) {
+    if (in_step(how)) {
+        collective_t line;
+        TRY(chain_line(program, key, how, &line));
+        const int64_t units = how == HDA_BIDIRECTIONAL ? key->units + key->units % 2 : key->units;
+        *cycles = line.algorithm < 0 ? -1 : line.seconds + line.bytes * (double)units;
+        if (line.algorithm != 0) return HDA_OK;
+    }
+    int64_t simulated;
+    TRY(core_cycles(&program->device.noc, key, how, &simulated));
+    *cycles = (double)simulated;
+    return HDA_OK;
+}
+
+static hda_status_t best_on_cores(hda_program_t *program, collective_t *entry) {
+    double best = -1;
+    for (int how = 0; how < HDA_ALGORITHM_COUNT; how++) {
+        if (!worthwhile(&program->device.noc, &entry->key, (hda_algorithm_t)how)) continue;
+        double cycles;
+        TRY(cycles_by(program, &entry->key, (hda_algorithm_t)how, &cycles));
+        if (cycles < 0 || (best >= 0 && cycles >= best)) continue;
+        best = cycles;
+        entry->algorithm = how;
+    }
+    entry->seconds = best / program->device.frequency;
+    return best >= 0 ? HDA_OK : HDA_E_RANGE;
+}
+
+/* ---- between devices ---- */
+
+static const hda_algorithm_t DEVICE_ALGORITHMS[] = {
+    [HDA_P2P_DIRECT] = HDA_DIRECT,   [HDA_P2P_RING] = HDA_RING,           [HDA_P2P_TREE] = HDA_TREE,
+    [HDA_P2P_TWO_SHOT] = HDA_DIRECT, [HDA_P2P_RECURSIVE] = HDA_RECURSIVE,
+};
+
+static hda_algorithm_t device_algorithm(int64_t kind, int32_t choice) {
+    if (kind == HDA_ALL_TO_ALL || kind == HDA_SEND) return HDA_DIRECT;
+    if (kind == HDA_ALL_REDUCE && choice == HDA_P2P_DIRECT) return HDA_ONE_SHOT;
+    return DEVICE_ALGORITHMS[choice];
+}
+
+static hda_status_t on_devices(const hda_program_t *program, collective_t *entry, int32_t choice,
+                               double *seconds, double *bytes) {
+    const collective_key_t *key = &entry->key;
+    hda_schedule_t schedule = {0};
+    int64_t *members = malloc(2 * (size_t)key->size * sizeof *members);
+    if (members == NULL) return HDA_E_MEMORY;
+    int64_t *received = members + key->size, picoseconds = 0;
+    for (int64_t i = 0; i < key->size; i++) members[i] = i, received[i] = 0;
+    const hda_group_t group = {members, key->size, 0, 1};
+    hda_status_t status = hda_schedule_collective(&schedule, &group, (hda_collective_t)key->kind,
+                                                  device_algorithm(key->kind, choice), key->units);
+    int64_t *done = malloc((size_t)(schedule.count + 1) * sizeof *done);
+    if (done == NULL) status = HDA_E_MEMORY;
+    if (status == HDA_OK)
+        status = hda_links_run(&program->device.links, schedule.messages, schedule.count,
+                               schedule.deps, schedule.dep_count, done, &picoseconds);
+    int64_t most = 0;
+    for (int64_t i = 0; i < schedule.count && status == HDA_OK; i++) {
+        const hda_message_t *m = &schedule.messages[i];
+        received[m->target] += m->flits;
+        most = hda_max64(most, received[m->target]);
+    }
+    *seconds = (double)picoseconds * 1e-12;
+    *bytes = (double)most;
+    free(done);
+    free(members);
+    hda_schedule_free(&schedule);
+    return status;
+}
+
+static hda_status_t look_up(hda_program_t *program, const collective_key_t *key,
+                            collective_t *found);
+
+/* All algorithms are tried at powers of two; in between, those that are best at either end. */
+static hda_status_t best_on_devices(hda_program_t *program, collective_t *entry) {
+    const int32_t named = program->device.p2p_algorithm;
+    const collective_key_t *key = &entry->key;
+    int64_t lower = 1;
+    while (2 * lower <= key->units) lower *= 2;
+    int64_t ends[2] = {named, named};
+    for (int i = 0; i < 2 && named == HDA_P2P_AUTO && lower != key->units; i++) {
+        collective_key_t end = *key;
+        end.units = lower << i;
+        collective_t found;
+        TRY(look_up(program, &end, &found));
+        ends[i] = found.algorithm;
+    }
+    double best = -1;
+    for (int32_t choice = HDA_P2P_DIRECT; choice < HDA_P2P_COUNT; choice++) {
+        if (ends[0] != HDA_P2P_AUTO && choice != ends[0] && choice != ends[1]) continue;
+        if (choice == HDA_P2P_RECURSIVE && (key->size & (key->size - 1)) != 0) continue;
+        double seconds, bytes;
+        TRY(on_devices(program, entry, choice, &seconds, &bytes));
+        if (best >= 0 && seconds >= best) continue;
+        best = entry->seconds = seconds;
+        entry->bytes = bytes;
+        entry->algorithm = choice;
+    }
+    return best >= 0 ? HDA_OK : HDA_E_RANGE;
+}
+
+/* ---- what operators ask for ---- */
+
+static hda_status_t look_up(hda_program_t *program, const collective_key_t *key,
+                            collective_t *found) {
+    collective_memo_t *memo = &program->collectives;
+    TRY(reserve(memo));
+    *found = *find(memo->table, memo->capacity, key);
+    if (found->key.size != 0) return HDA_OK;
+    *found = (collective_t){.key = *key};
+    TRY(key->network == ON_CORES ? best_on_cores(program, found) : best_on_devices(program, found));
+    TRY(reserve(memo)); /* others may have been kept meanwhile */
+    *find(memo->table, memo->capacity, key) = *found;
+    memo->used++;
+    return HDA_OK;
+}
+
+/* Least cycles of a ring (or of a gather) over neighbours one link apart, to rank mappings by before anything is simulated: n - 1
+ * steps of one chunk each for an all-gather or a reduce-scatter, twice that for an all-reduce, and one message's fixed
+ * cost for each step. */
+static double ranking_cycles(const hda_noc_t *noc, const collective_key_t *key) {
+    const double n = (double)key->size, chunk = (double)key->units;
+    const double hop = noc->router_count > 1 ? (double)(noc->router_delay + noc->link_delay) : 0.0;
+    const double fixed = (double)(noc->router_delay + noc->port_delay) + hop;
+    if (key->kind == HDA_GATHER) return (n - 1) * chunk + fixed;
+    return (key->kind == HDA_ALL_REDUCE ? 2 : 1) * (n - 1) * (chunk + fixed + hop);
+}
+
+/* Weights are broadcast in so many flits that only the rate counts: where links are busy until the tail has passed, cycles rise with flits
+ * linearly once the pieces are longer than the latencies. Two lengths give the line, and mappings can be ranked by it. */
+enum { LONG_BROADCAST = 4096 };
+
+static hda_status_t long_broadcast(hda_program_t *program, collective_key_t key, double *seconds) {
+    const double units = (double)key.units;
+    double time[2];
+    for (int i = 0; i < 2; i++) {
+        collective_t found;
+        key.units = i ? LONG_BROADCAST : LONG_BROADCAST / 2;
+        const hda_status_t status = look_up(program, &key, &found);
+        if (status != HDA_OK) return status;
+        time[i] = found.seconds;
+    }
+    *seconds = time[1] + (time[1] - time[0]) * (units / (LONG_BROADCAST / 2) - 2);
+    return HDA_OK;
 }
 
 hda_status_t engine_collective(hda_program_t *program, hda_collective_t kind, int64_t groups,
@@ -58,27 +304,36 @@ hda_status_t engine_collective(hda_program_t *program, hda_collective_t kind, in
     *seconds = 0;
     if (size < 2 || !(bytes > 0)) return HDA_OK;
     const hda_device_t *device = &program->device;
-    if (bytes / device->link_width > 1e12) return HDA_E_OVERFLOW;
-    const int64_t flits = (int64_t)ceil(bytes / device->link_width);
-    if (estimate) {
-        *seconds =
-            (double)hda_collective_zero_load(&device->noc, kind, size, flits) / device->frequency;
+    if (bytes / device->link_width > 1e9) return HDA_E_OVERFLOW;
+    const collective_key_t key = {ON_CORES, kind, groups, size,
+                                  (int64_t)ceil(bytes / device->link_width)};
+    if (kind == HDA_BROADCAST && key.units > LONG_BROADCAST)
+        return long_broadcast(program, key, seconds);
+    if (estimate && kind != HDA_BROADCAST) {
+        *seconds = ranking_cycles(&device->noc, &key) / device->frequency;
         return HDA_OK;
     }
-    if (2 * program->noc_used >= program->noc_capacity) {
-        hda_status_t status = grow(program);
-        if (status != HDA_OK) return status;
-    }
-    const int64_t key[4] = {(int64_t)kind, groups, size, flits};
-    noc_entry_t *entry = find(program->noc_memo, program->noc_capacity, key);
-    if (entry->key[2] == 0) { /* no such size: empty */
-        int64_t cycles;
-        hda_status_t status = simulate(program, key, &cycles);
-        if (status != HDA_OK) return status;
-        memcpy(entry->key, key, sizeof key);
-        entry->cycles = cycles;
-        program->noc_used++;
-    }
-    *seconds = (double)entry->cycles / device->frequency;
+    collective_t found;
+    const hda_status_t status = look_up(program, &key, &found);
+    if (status == HDA_OK) *seconds = found.seconds;
+    return status;
+}
+
+hda_status_t engine_exchange(hda_program_t *program, hda_collective_t kind, double bytes,
+                             double *seconds, double *received) {
+    const int64_t n = program->device.device_count;
+    *seconds = *received = 0;
+    if ((n < 2 && kind != HDA_SEND) || !(bytes > 0)) return HDA_OK;
+    if (bytes > 1e12) return HDA_E_OVERFLOW;
+    double chunk = bytes;
+    if (kind == HDA_ALL_GATHER || kind == HDA_ALL_REDUCE) chunk /= (double)n;
+    if (kind == HDA_ALL_TO_ALL) chunk /= (double)n * (double)n;
+    const collective_key_t key = {ON_DEVICES, kind, 1, kind == HDA_SEND ? 2 : n,
+                                  (int64_t)ceil(chunk)};
+    collective_t found;
+    const hda_status_t status = look_up(program, &key, &found);
+    if (status != HDA_OK) return status;
+    *seconds = found.seconds;
+    *received = found.bytes;
     return HDA_OK;
 }

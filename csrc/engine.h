@@ -2,26 +2,50 @@
 #ifndef HDA_ENGINE_H
 #define HDA_ENGINE_H
 
+#include <stddef.h>
+
 #include "program.h"
+#include "schedule.h"
 
 enum { ENGINE_SA = 0, ENGINE_MT = 1, ENGINE_VU = 2, ENGINE_UNITS = 3 };
 
-/* The service demands of one operator; times in seconds, of one core. */
+/* An exchange of data between cores or devices. It is cut into `tiles` equal ones, each `tile_time` seconds; a tile travels while the
+ * next is computed. `kind` is -1 where cores pass data through global memory. */
 typedef struct {
-    double dram_bytes,
-        unique_bytes; /* moved by DRAM for the device; the part that no mapping can avoid */
-    double feed_time; /* least time to bring weights through NoC ports or global memory */
+    double tiles, tile_time;
+    double bytes; /* that each member contributes */
+    int32_t kind;
+    int64_t groups, size;
+} exchange_t;
+
+static inline double exchange_time(const exchange_t *exchange) {
+    return exchange->tiles * exchange->tile_time;
+}
+
+/* The service demands of one operator; times in seconds, of one core. What execution reads comes first. */
+typedef struct {
+    double dram_bytes; /* moved by DRAM for the device */
+    double feed_time;  /* least time to bring weights through NoC ports or global memory */
     double ahead; /* share of the transfer that fits in local memory before the operator starts */
     double first; /* share of the transfer after which the first tile is there */
     double unit[ENGINE_UNITS], tail[ENGINE_UNITS];
-    double compute; /* the latest unit if nothing had to be fed */
-    double noc_in, noc_out, p2p;
-    double macs[2], useful_macs, p2p_bytes, p2p_least;
     int32_t unit_cause[ENGINE_UNITS], feed_cause;
+    int32_t idle;       /* nothing to do */
+    double input_tiles; /* parts of its inputs with which it can start; 0: it needs all */
+    exchange_t gather;  /* of its inputs, while they are computed */
+    exchange_t merge;   /* of its results between cores */
+    exchange_t sync;    /* of its results between devices */
+
+    double unique_bytes; /* the part of dram_bytes that no mapping can avoid */
+    double compute;      /* the latest unit if nothing had to be fed */
+    double output_tiles; /* parts in which its results appear, at most */
+    double narrow;       /* parts in which the array works off each fold of columns; 0: one */
+    double macs[2], useful_macs, noc_bytes, p2p_bytes, p2p_least;
 } work_t;
 
 typedef struct {
     int64_t rows, cols; /* row groups x column groups of cores */
+    int32_t flow;       /* HDA_FLOW_ROW_SPLIT: GEMMs that fit are cut by weight rows */
 } grid_t;
 
 /* The rows of this step, by what they stand for. */
@@ -33,13 +57,29 @@ typedef struct {
     const int64_t *context_pages; /* per op: their KV pages */
 } rows_t;
 
+enum { ON_CORES = 0, ON_DEVICES = 1, LINES = 2 };
+
+/* `groups` concurrent collectives of `size` members with chunks of `units` flits or bytes; see schedule.h. */
 typedef struct {
-    int64_t key[4], cycles;
-} noc_entry_t;
+    int64_t network, kind, groups, size, units;
+} collective_key_t;
+
+/* What one takes with its best algorithm; `bytes` received by the busiest device. */
+typedef struct {
+    collective_key_t key;
+    int64_t algorithm;
+    double seconds, bytes;
+} collective_t;
+
+typedef struct {
+    collective_t *table; /* open addressing */
+    int64_t capacity, used;
+} collective_memo_t;
 
 typedef struct {
     grid_t grid;
-    work_t *work; /* per op; zero for those whose rows are something else */
+    work_t *work;  /* per op; zero for those whose rows are something else */
+    int32_t *flow; /* per op: grid.flow with which it is resolved */
 } plan_t;
 
 struct hda_program {
@@ -48,15 +88,13 @@ struct hda_program {
     hda_block_t *blocks;
     hda_segment_t *segments;
     int64_t op_count, block_count, segment_count, max_rows, page;
-    double *repeat;       /* per op: executions in a step */
-    plan_t *plans[2];     /* for TOKENS and for EMIT: by number of rows, filled on first use */
-    work_t *trial;        /* per op: of a grid under consideration */
-    work_t *work, *exact; /* per op of this step; per op and core when exact */
+    double *repeat;        /* per op: executions in a step */
+    plan_t *plans[2];      /* for TOKENS and for EMIT: by number of rows, filled on first use */
+    work_t *trial;         /* per op: of a grid under consideration */
+    work_t *fresh, *exact; /* per op: worked out for this step; per op and core when exact */
+    const work_t **work;   /* per op of this step: in a plan, in `fresh`, or in `exact` */
     int64_t *context_tokens, *context_pages;
-    noc_entry_t *noc_memo; /* open addressing */
-    int64_t noc_capacity, noc_used;
-    void *noc_scratch;
-    int64_t noc_scratch_messages;
+    collective_memo_t collectives;
     double *state; /* execution state of execute.c */
 };
 
@@ -70,14 +108,31 @@ int64_t engine_round_below(int64_t n);
 /* Time that an operator holds up what follows, whatever ran before: its exchanges, and between them the later of its units and the
  * part of its transfer that cannot run ahead. Mappings are compared by it. */
 double engine_occupancy(const hda_device_t *device, const work_t *work);
-/* collective.c: seconds of `groups` concurrent collectives of `size` cores, `bytes` from each member */
+/* Time in which an operator brings forth its results: the later of its units and its transfer. */
+double engine_duration(const hda_device_t *device, const work_t *work);
+/* collective.c: seconds of `groups` concurrent collectives of `size` cores with chunks of `bytes`; a lower bound if `estimate` */
 hda_status_t engine_collective(hda_program_t *program, hda_collective_t kind, int64_t groups,
                                int64_t size, double bytes, int estimate, double *seconds);
+/* Seconds of a collective over a tensor of `bytes` on all devices, and the bytes that the busiest one receives. */
+hda_status_t engine_exchange(hda_program_t *program, hda_collective_t kind, double bytes,
+                             double *seconds, double *received);
+/* pipeline.c: set up an exchange between cores, or between devices (groups 0), in one tile */
+hda_status_t engine_set_exchange(hda_program_t *program, hda_collective_t kind, int64_t groups,
+                                 int64_t size, double bytes, int estimate, exchange_t *exchange);
+/* Cut an exchange into the number of tiles, up to `most`, with which what it follows, `compute` seconds long, and the exchange end
+ * first; compute < 0 if that is not known. */
+hda_status_t engine_pipeline(hda_program_t *program, double compute, double most,
+                             exchange_t *exchange);
+/* The same for the exchanges of an operator's own results. */
+hda_status_t engine_pipeline_results(hda_program_t *program, work_t *work);
+/* The same for the exchanges of the operators of a plan with these rows, and whether each GEMM is better cut by weight rows. */
+hda_status_t engine_pipeline_plan(hda_program_t *program, int32_t kind, int64_t rows, plan_t *plan);
 /* mapping.c */
 hda_status_t engine_plan(hda_program_t *program, int32_t kind, int64_t rows, plan_t **plan);
 /* execute.c */
 size_t engine_state_size(const hda_program_t *program);
-void engine_execute(hda_program_t *program, const work_t *work, int64_t cores, double utilization,
-                    int exact, hda_step_t *step, hda_op_step_t *per_op);
+/* work[i] is that of core 0; that of core k follows k * op_count later. */
+void engine_execute(hda_program_t *program, const work_t *const *work, int64_t cores,
+                    double utilization, int exact, hda_step_t *step, hda_op_step_t *per_op);
 
 #endif

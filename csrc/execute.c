@@ -2,8 +2,10 @@
  *
  * An operator runs in phases. Its transfer may start before its inputs exist (if the device prefetches): weights and cached keys flow into half of the free local memory
  * while the operator before it still uses the other half; what does not fit follows as the operator consumes it. Its units start when
- * inputs are there, the unit is free and the first tile has arrived; they end no earlier than one tile after the transfer. Then come
- * core-to-core and device-to-device collectives, which all cores enter together. The step ends with its last completion.
+ * inputs are there, the unit is free and the first tile has arrived; they end no earlier than one tile after the transfer. Results
+ * appear evenly from the first start to the last end. Exchanges between cores and between devices, which all cores enter together, take them
+ * tile by tile: a tile leaves when it is computed and the network is free, so that all but the last travel while others are computed; what
+ * follows waits for the last. The step ends with its last completion.
  *
  * Equal cores move together, so one core (the busiest: every larger share belongs to core 0) stands for all unless `exact`. A segment of
  * equal layers is executed until one more repetition moves every clock by the same amount; the rest is then added at once.
@@ -13,6 +15,9 @@
 
 #include "engine.h"
 
+/* One core and all cores are two versions of the same code: with one, its loops are none. */
+#define INLINED static inline __attribute__((always_inline))
+
 typedef struct {
     int64_t cores;
     double front, dma_free;
@@ -20,6 +25,8 @@ typedef struct {
     double *unit;    /* cores x 5: SA, MT, VU, NOC, P2P busy until */
     double *input;   /* cores: end of the previous block */
     double *done;    /* operators x cores */
+    double *begin;   /* operators: when results began to appear */
+    double *exposed_communication;
     double layer_overhead, launch;
     int prefetch;
 } state_t;
@@ -28,11 +35,11 @@ enum { LANES = 5, NOC_LANE = 3, P2P_LANE = 4 };
 
 /* Where time goes: to the whole step and, if asked, to the operator. */
 typedef struct {
-    double *limited;
+    double *limited, *exposed_communication;
     hda_op_step_t *op;
 } account_t;
 
-static void advance(state_t *state, account_t *account, double end, int cause) {
+INLINED void advance(state_t *state, account_t *account, double end, int cause) {
     if (end <= state->front) return;
     const double pushed = end - state->front;
     state->front = end;
@@ -44,29 +51,43 @@ static void advance(state_t *state, account_t *account, double end, int cause) {
 }
 
 /* Like advance, but the first `overhead` seconds of the push count as launch overhead. */
-static void advance_after(state_t *state, account_t *account, double overhead, double end,
-                          int cause) {
+INLINED void advance_after(state_t *state, account_t *account, double overhead, double end,
+                           int cause) {
     if (overhead > 0 && end > state->front)
         advance(state, account, hda_fmin(state->front + overhead, end), HDA_BY_OVERHEAD);
     advance(state, account, end, cause);
 }
 
-static double latest(const double *values, int64_t count) {
+INLINED double latest(const double *values, int64_t count) {
     double last = values[0];
     for (int64_t i = 1; i < count; i++) last = hda_fmax(last, values[i]);
     return last;
 }
 
-/* A phase that all cores enter together. */
-static void run_together(state_t *state, account_t *account, double *ready, int lane, double time,
-                         int cause) {
-    if (!(time > 0)) return;
-    double start = latest(ready, state->cores);
+/* Exchange results that appear evenly from `begin` until `ready` of the last core; returns from when on they appear, as
+ * evenly, on the other side. */
+INLINED double run_tiles(state_t *state, account_t *account, double *ready, double begin,
+                         const exchange_t *exchange, int lane, int cause) {
+    const double tiles = exchange->tiles, tile = exchange->tile_time;
+    const double end = latest(ready, state->cores);
+    const double span = begin < 0 ? 0 : hda_fmax(end - begin, 0);
+    double free_at = 0;
     for (int64_t k = 0; k < state->cores; k++)
-        start = hda_fmax(start, state->unit[k * LANES + lane]);
-    for (int64_t k = 0; k < state->cores; k++)
-        ready[k] = state->unit[k * LANES + lane] = start + time;
-    advance(state, account, start + time, cause);
+        free_at = hda_fmax(free_at, state->unit[k * LANES + lane]);
+    const double first = hda_fmax(end - span + span / tiles, free_at);
+    const double done = hda_fmax(hda_fmax(end, free_at) + tile, first + tiles * tile);
+    for (int64_t k = 0; k < state->cores; k++) ready[k] = state->unit[k * LANES + lane] = done;
+    const double front = state->front;
+    advance(state, account, done, cause);
+    account->exposed_communication[lane - NOC_LANE] += state->front - front;
+    if (account->op) account->op->exposed_communication[lane - NOC_LANE] += state->front - front;
+    return done - tiles * hda_fmax(tile, span / tiles); /* tiles arrive evenly, the last now */
+}
+
+INLINED double run_exchange(state_t *state, account_t *account, double *ready, double begin,
+                            const exchange_t *exchange, int lane, int cause) {
+    if (!(exchange->tile_time > 0)) return begin;
+    return run_tiles(state, account, ready, begin, exchange, lane, cause);
 }
 
 typedef struct {
@@ -75,8 +96,8 @@ typedef struct {
 } transfer_t;
 
 /* The transfer of an operator, as far as it may run before the operator starts. */
-static transfer_t begin_transfer(const state_t *state, const work_t *work, double seconds_per_byte,
-                                 int half, const double *ready) {
+INLINED transfer_t begin_transfer(const state_t *state, const work_t *work, double seconds_per_byte,
+                                  int half, const double *ready) {
     const double dram = work->dram_bytes * seconds_per_byte;
     transfer_t transfer = {.time = hda_fmax(dram, work->feed_time),
                            .cause = dram >= work->feed_time ? HDA_BY_DRAM : work->feed_cause};
@@ -89,8 +110,8 @@ static transfer_t begin_transfer(const state_t *state, const work_t *work, doubl
 
 /* Start all units of core k; returns the latest start of those that consume the transfer, the array and the tree (or the vector unit where it
  * works alone), so that the rest of the transfer can follow it. */
-static double start_units(const state_t *state, const work_t *work, int64_t k, double ready,
-                          double first, double starts[ENGINE_UNITS]) {
+INLINED double start_units(const state_t *state, const work_t *work, int64_t k, double ready,
+                           double first, double starts[ENGINE_UNITS]) {
     double consumer = 0;
     for (int u = 0; u < ENGINE_UNITS; u++) {
         if (!(work->unit[u] > 0)) continue;
@@ -100,15 +121,17 @@ static double start_units(const state_t *state, const work_t *work, int64_t k, d
     return consumer;
 }
 
-static void run_units(state_t *state, account_t *account, const work_t *work, int64_t op_count,
-                      transfer_t *transfer, double *ready) {
+/* Returns when the first results begin to appear. */
+INLINED double run_units(state_t *state, account_t *account, const work_t *work, int64_t op_count,
+                         transfer_t *transfer, double *ready) {
     const double launch = state->launch;
     const int streams = transfer->time > 0;
     const double first = streams ? transfer->start + work->first * transfer->time : 0;
-    double starts[ENGINE_UNITS], last = 0;
+    double starts[ENGINE_UNITS], last = 0, begin = 0;
     for (int64_t k = 0; k < state->cores; k++)
         last = hda_fmax(
             last, start_units(state, work + k * op_count, k, ready[k] + launch, first, starts));
+    begin = last > 0 ? last : latest(ready, state->cores);
     if (streams && last > 0)
         transfer->end = hda_fmax(transfer->end, last + (1 - work->ahead) * transfer->time);
     for (int64_t k = 0; k < state->cores; k++) {
@@ -131,10 +154,30 @@ static void run_units(state_t *state, account_t *account, const work_t *work, in
         if (streams) end = hda_fmax(end, transfer->end);
         ready[k] = end;
     }
+    return begin;
 }
 
-static void run_op(state_t *state, account_t *account, const hda_op_t *op, const work_t *work,
-                   int64_t op_count, double seconds_per_byte, int *half, double *ready) {
+/* An elementwise operator works on each part of its inputs as it appears, from `begin` on. */
+INLINED double run_elementwise(state_t *state, account_t *account, const work_t *work,
+                               int64_t op_count, double begin, double *ready) {
+    const double tiles = work->input_tiles;
+    double first = 0;
+    for (int64_t k = 0; k < state->cores; k++) {
+        const double time = (work + k * op_count)->unit[ENGINE_VU];
+        double *unit = &state->unit[k * LANES + ENGINE_VU];
+        const double span = begin < 0 ? 0 : hda_fmax(ready[k] - begin, 0);
+        const double start = hda_fmax(*unit, ready[k] - span + span / tiles);
+        first = hda_fmax(first, start);
+        if (!(time > 0)) continue;
+        ready[k] = *unit = hda_fmax(start + time, ready[k] + time / tiles);
+        advance(state, account, ready[k], HDA_BY_VU);
+    }
+    return first;
+}
+
+INLINED void run_op(state_t *state, account_t *account, const hda_op_t *op, const work_t *work,
+                    int64_t op_count, double seconds_per_byte, int *half, double *ready,
+                    double *begin) {
     const int store = op->kind == HDA_OP_STORE;
     if (store) { /* does not hold up what follows; only the end of the step waits for it */
         if (!(work->dram_bytes > 0)) return;
@@ -145,31 +188,44 @@ static void run_op(state_t *state, account_t *account, const hda_op_t *op, const
     transfer_t transfer = {0};
     const int moves = work->dram_bytes > 0 || work->feed_time > 0;
     if (moves) transfer = begin_transfer(state, work, seconds_per_byte, *half, ready);
-    run_together(state, account, ready, NOC_LANE, work->noc_in, HDA_BY_NOC);
-    run_units(state, account, work, op_count, &transfer, ready);
+    run_exchange(state, account, ready, *begin, &work->gather, NOC_LANE, HDA_BY_NOC);
+    *begin = work->input_tiles > 0 ? run_elementwise(state, account, work, op_count, *begin, ready)
+                                   : run_units(state, account, work, op_count, &transfer, ready);
     if (moves) {
         state->dma_free = transfer.end;
         state->guard[*half] = latest(ready, state->cores);
         *half ^= 1;
         advance(state, account, transfer.end, transfer.cause);
     }
-    run_together(state, account, ready, NOC_LANE, work->noc_out, HDA_BY_NOC);
-    run_together(state, account, ready, P2P_LANE, work->p2p, HDA_BY_P2P);
+    *begin = run_exchange(state, account, ready, *begin, &work->merge, NOC_LANE, HDA_BY_NOC);
+    *begin = run_exchange(state, account, ready, *begin, &work->sync, P2P_LANE, HDA_BY_P2P);
 }
 
-static int idle(const work_t *work) {
-    return !(work->dram_bytes > 0) && !(work->unit[0] > 0) && !(work->unit[1] > 0) &&
-           !(work->unit[2] > 0) && !(work->p2p > 0) && !(work->noc_in > 0) && !(work->noc_out > 0);
+/* When the inputs of an operator that are complete last began to appear. */
+INLINED void find_inputs(const state_t *state, const hda_op_t *op, double *begin) {
+    double last = 0;
+    for (int d = 0; d < 2; d++) {
+        const int32_t before = op->after[d];
+        if (before < -1) continue;
+        const double end =
+            latest(before < 0 ? state->input : state->done + before * state->cores, state->cores);
+        if (end < last) continue;
+        last = end;
+        *begin = before < 0 ? end : state->begin[before];
+    }
 }
 
-static void run_block(hda_program_t *program, state_t *state, const hda_block_t *block,
-                      const work_t *work, double seconds_per_byte, double *limited,
-                      hda_op_step_t *per_op, int *half) {
+INLINED void run_block(hda_program_t *program, state_t *state, const hda_block_t *block,
+                       const work_t *const *work, double seconds_per_byte, double *limited,
+                       hda_op_step_t *per_op, int *half) {
     const int64_t cores = state->cores;
     for (int32_t i = 0; i < block->count; i++) {
         const int64_t index = block->first + i;
         const hda_op_t *op = &program->ops[index];
         double *ready = state->done + (int64_t)i * cores;
+        state->begin[i] = -1;
+        if (work[index]->gather.tiles > 1 || work[index]->input_tiles > 0)
+            find_inputs(state, op, &state->begin[i]);
         for (int64_t k = 0; k < cores; k++) {
             ready[k] = 0;
             for (int d = 0; d < 2; d++) {
@@ -178,16 +234,17 @@ static void run_block(hda_program_t *program, state_t *state, const hda_block_t 
                     ready[k] = hda_fmax(ready[k], state->done[op->after[d] * cores + k]);
             }
         }
-        if (idle(work + index)) continue;
-        account_t account = {limited, per_op ? per_op + index : NULL};
-        run_op(state, &account, op, work + index, program->op_count, seconds_per_byte, half, ready);
+        if (work[index]->idle) continue;
+        account_t account = {limited, state->exposed_communication, per_op ? per_op + index : NULL};
+        run_op(state, &account, op, work[index], program->op_count, seconds_per_byte, half, ready,
+               &state->begin[i]);
     }
     memcpy(state->input, state->done + (int64_t)(block->count - 1) * cores,
            (size_t)cores * sizeof(double));
 }
 
 /* Clocks relative to the front, for the steady-state test. */
-static int64_t snapshot(const state_t *state, double *out) {
+INLINED int64_t snapshot(const state_t *state, double *out) {
     int64_t n = 0;
     out[n++] = state->dma_free - state->front;
     out[n++] = state->guard[0] - state->front;
@@ -208,8 +265,8 @@ static int steady(const double *earlier, const double *later, int64_t count, dou
 }
 
 /* Repeat `times` times what moved each clock from `earlier` to `later`, while the front moved by `period`. */
-static void shift(state_t *state, const double *earlier, const double *later, double period,
-                  double times) {
+INLINED void shift(state_t *state, const double *earlier, const double *later, double period,
+                   double times) {
     int64_t n = 0;
     state->front += times * period;
     state->dma_free += times * (period + later[n] - earlier[n]), n++;
@@ -220,15 +277,15 @@ static void shift(state_t *state, const double *earlier, const double *later, do
 }
 
 /* One pass over the blocks of a segment. */
-static void run_pass(hda_program_t *program, state_t *state, const hda_segment_t *segment,
-                     const work_t *work, double seconds_per_byte, double *limited,
-                     hda_op_step_t *per_op, int *half) {
+INLINED void run_pass(hda_program_t *program, state_t *state, const hda_segment_t *segment,
+                      const work_t *const *work, double seconds_per_byte, double *limited,
+                      hda_op_step_t *per_op, int *half) {
     for (int32_t b = 0; b < segment->count; b++)
         run_block(program, state, &program->blocks[segment->first + b], work, seconds_per_byte,
                   limited, per_op, half);
     if (state->layer_overhead > 0 && segment->layers > 0) {
         const double end = state->front + state->layer_overhead * segment->layers;
-        account_t account = {limited, NULL};
+        account_t account = {limited, state->exposed_communication, NULL};
         advance(state, &account, end, HDA_BY_OVERHEAD);
         state->dma_free = hda_fmax(state->dma_free, end);
         for (int64_t k = 0; k < state->cores; k++) state->input[k] = end;
@@ -241,31 +298,36 @@ static void scale_ops(const hda_program_t *program, const hda_op_step_t *before,
         per_op[i].exposed += times * (per_op[i].exposed - before[i].exposed);
         for (int c = 0; c < HDA_BY_COUNT; c++)
             per_op[i].limited[c] += times * (per_op[i].limited[c] - before[i].limited[c]);
+        for (int c = 0; c < 2; c++)
+            per_op[i].exposed_communication[c] +=
+                times * (per_op[i].exposed_communication[c] - before[i].exposed_communication[c]);
     }
 }
 
 /* The state after a pass, kept for each half of the weight buffer that comes next: where a layer has an odd number of transfers, only every
  * second one starts alike. */
 typedef struct {
-    double clocks[LANES + 4], front, limited[HDA_BY_COUNT];
+    double clocks[LANES + 4], front, limited[HDA_BY_COUNT], exposed_communication[2];
     hda_op_step_t *per_op;
     int32_t done; /* passes until then; 0 = none yet */
 } mark_t;
 
-static void set_mark(const hda_program_t *program, mark_t *mark, const state_t *state,
-                     const double *limited, const hda_op_step_t *per_op, int32_t done) {
+INLINED void set_mark(const hda_program_t *program, mark_t *mark, const state_t *state,
+                      const double *limited, const hda_op_step_t *per_op, int32_t done) {
     snapshot(state, mark->clocks);
     mark->front = state->front;
     memcpy(mark->limited, limited, sizeof mark->limited);
+    memcpy(mark->exposed_communication, state->exposed_communication,
+           sizeof mark->exposed_communication);
     if (per_op) memcpy(mark->per_op, per_op, (size_t)program->op_count * sizeof *per_op);
     mark->done = done;
 }
 
 /* Execute a segment; without `exact`, as soon as a pass ends as an earlier one did, add the passes between them as often as they fit.
  * `saved` holds 2 x op_count entries. */
-static void run_segment(hda_program_t *program, state_t *state, const hda_segment_t *segment,
-                        const work_t *work, double seconds_per_byte, double *limited,
-                        hda_op_step_t *per_op, hda_op_step_t *saved, int exact, int *half) {
+INLINED void run_segment(hda_program_t *program, state_t *state, const hda_segment_t *segment,
+                         const work_t *const *work, double seconds_per_byte, double *limited,
+                         hda_op_step_t *per_op, hda_op_step_t *saved, int exact, int *half) {
     mark_t marks[2] = {{.per_op = saved}, {.per_op = saved + program->op_count}};
     for (int32_t done = 1; done <= segment->repeat; done++) {
         run_pass(program, state, segment, work, seconds_per_byte, limited, per_op, half);
@@ -279,6 +341,9 @@ static void run_segment(hda_program_t *program, state_t *state, const hda_segmen
             shift(state, mark->clocks, clocks, period, times);
             for (int c = 0; c < HDA_BY_COUNT; c++)
                 limited[c] += times * (limited[c] - mark->limited[c]);
+            for (int c = 0; c < 2; c++)
+                state->exposed_communication[c] +=
+                    times * (state->exposed_communication[c] - mark->exposed_communication[c]);
             if (per_op) scale_ops(program, mark->per_op, per_op, times);
             done += times * passes;
             exact = 1; /* what is left is less than one period */
@@ -290,15 +355,16 @@ static void run_segment(hda_program_t *program, state_t *state, const hda_segmen
 
 size_t engine_state_size(const hda_program_t *program) {
     const size_t cores = (size_t)program->device.core_count, ops = (size_t)program->op_count;
-    return cores * (LANES + 1 + ops) * sizeof(double) + 2 * ops * sizeof(hda_op_step_t);
+    return (cores * (LANES + 1 + ops) + ops) * sizeof(double) + 2 * ops * sizeof(hda_op_step_t);
 }
 
-void engine_execute(hda_program_t *program, const work_t *work, int64_t cores, double utilization,
-                    int exact, hda_step_t *step, hda_op_step_t *per_op) {
+INLINED void execute(hda_program_t *program, const work_t *const *work, int64_t cores,
+                     double utilization, int exact, hda_step_t *step, hda_op_step_t *per_op) {
     const hda_dram_t *dram = &program->device.dram;
     state_t state = {.cores = cores, .unit = program->state};
-    hda_op_step_t *saved = (hda_op_step_t *)(program->state + program->device.core_count *
-                                                                  (LANES + 1 + program->op_count));
+    state.begin = program->state + program->device.core_count * (LANES + 1 + program->op_count);
+    hda_op_step_t *saved = (hda_op_step_t *)(state.begin + program->op_count);
+    state.exposed_communication = step->exposed_communication;
     state.input = state.unit + cores * LANES;
     state.done = state.input + cores;
     state.launch = program->device.launch_overhead;
@@ -310,7 +376,15 @@ void engine_execute(hda_program_t *program, const work_t *work, int64_t cores, d
     for (int64_t s = 0; s < program->segment_count; s++)
         run_segment(program, &state, &program->segments[s], work, seconds_per_byte, step->limited,
                     per_op, saved, exact, &half);
-    account_t account = {step->limited, NULL};
+    account_t account = {step->limited, step->exposed_communication, NULL};
     advance(&state, &account, state.dma_free, HDA_BY_DRAM);
     step->time = state.front;
+}
+
+void engine_execute(hda_program_t *program, const work_t *const *work, int64_t cores,
+                    double utilization, int exact, hda_step_t *step, hda_op_step_t *per_op) {
+    if (cores == 1)
+        execute(program, work, 1, utilization, exact, step, per_op);
+    else
+        execute(program, work, cores, utilization, exact, step, per_op);
 }

@@ -1,7 +1,7 @@
 /* Which grid of cores runs the GEMMs of a step with a given number of rows.
  *
  * Candidates are all grids rows x cols <= core_count whose row count has at most three significant bits; a chip with one core more has all
- * of them too, so more cores never make the choice worse. The choice has the least sum of engine_occupancy over the operators with these
+ * of them too, so more cores never make the choice worse. A device whose dataflow is named has one row or one column. The choice has the least sum of engine_occupancy over the operators with these
  * rows, but no less than the sum of their transfers; collectives count with their zero-load time.
  */
 #include <stdlib.h>
@@ -33,11 +33,14 @@ static hda_status_t choose_grid(hda_program_t *program, int32_t kind, int64_t co
     const double rate = program->device.dram.bandwidth * program->device.dram.maximum;
     double best = -1;
     memset(program->trial, 0, (size_t)program->op_count * sizeof *program->trial);
-    for (int64_t r = engine_round_below(hda_min64(cores, count)); r >= 1;
+    const int32_t flow = program->device.dataflow;
+    const int one_row = flow == HDA_FLOW_LATENCY || flow == HDA_FLOW_ROW_SPLIT;
+    for (int64_t r = one_row ? 1 : engine_round_below(hda_min64(cores, count)); r >= 1;
          r = engine_round_below(r - 1)) {
-        for (int64_t c = cores / r; c >= 1; c = shared ? engine_round_below(c - 1) : c - 1) {
-            const hda_status_t status =
-                resolve_grid(program, kind, count, (grid_t){r, c}, 1, program->trial);
+        for (int64_t c = flow == HDA_FLOW_THROUGHPUT ? 1 : cores / r; c >= 1;
+             c = shared ? engine_round_below(c - 1) : c - 1) {
+            const hda_status_t status = resolve_grid(
+                program, kind, count, (grid_t){.rows = r, .cols = c}, 1, program->trial);
             if (status != HDA_OK) return status;
             double time = 0, compute = 0, transfer = 0;
             for (int64_t i = 0; i < program->op_count; i++) {
@@ -50,7 +53,7 @@ static hda_status_t choose_grid(hda_program_t *program, int32_t kind, int64_t co
                 hda_fmax(time, transfer) + 1e-3 * time; /* of equals, the one with less to hide */
             if (best < 0 || time < best) {
                 best = time;
-                *grid = (grid_t){r, c};
+                *grid = (grid_t){.rows = r, .cols = c};
             }
             if (compute >= best) break; /* fewer columns only compute longer */
         }
@@ -67,13 +70,15 @@ hda_status_t engine_plan(hda_program_t *program, int32_t kind, int64_t rows, pla
     if (status != HDA_OK) return status;
     work_t *work = calloc((size_t)program->op_count, sizeof *work);
     if (work == NULL) return HDA_E_MEMORY;
-    status = resolve_grid(program, kind, rows, grid, 0, work);
+    plan_t made = {grid, work, calloc((size_t)program->op_count, sizeof *made.flow)};
+    status = made.flow == NULL ? HDA_E_MEMORY : resolve_grid(program, kind, rows, grid, 0, work);
+    if (status == HDA_OK) status = engine_pipeline_plan(program, kind, rows, &made);
     if (status != HDA_OK) {
         free(work);
+        free(made.flow);
         return status;
     }
-    (*plan)->grid = grid;
-    (*plan)->work = work;
+    **plan = made;
     return HDA_OK;
 }
 
@@ -86,6 +91,8 @@ hda_status_t hda_program_mapping(hda_program_t *program, int64_t op, int64_t row
     const int32_t kind = program->ops[op].rows == HDA_ROWS_EMIT ? HDA_ROWS_EMIT : HDA_ROWS_TOKENS;
     const hda_status_t status = engine_plan(program, kind, rows, &plan);
     if (status != HDA_OK) return status;
-    engine_mapping(program, &program->ops[op], rows, plan->grid, core, mapping);
+    grid_t grid = plan->grid;
+    grid.flow = plan->flow[op];
+    engine_mapping(program, &program->ops[op], rows, grid, core, mapping);
     return HDA_OK;
 }

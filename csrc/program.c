@@ -22,7 +22,7 @@ static int within(int64_t x, int64_t least) { return x >= least && x <= WIDEST; 
 static int bad_op(const hda_op_t *op) {
     const int64_t limit = (int64_t)1 << 38;
     if (op->kind < HDA_OP_LINEAR || op->kind > HDA_OP_STORE || op->rows < HDA_ROWS_TOKENS ||
-        op->rows > HDA_ROWS_LATENT || op->sync < HDA_SYNC_NONE || op->sync > HDA_SYNC_ALL_GATHER)
+        op->rows > HDA_ROWS_LATENT || op->sync < HDA_SYNC_NONE || op->sync > HDA_SYNC_SEND)
         return 1;
     if (op->k < 0 || op->n < 0 || op->k > limit || op->n > limit || !natural(op->sync_bytes) ||
         !natural(op->vector_ops) || !natural(op->reduce_bytes))
@@ -82,8 +82,12 @@ static int bad_device(const hda_device_t *d) {
         !positive(d->activation_bytes) || !positive(d->kv_bytes) || !natural(d->launch_overhead))
         return 1;
     if (!within(d->device_count, 1) || d->p2p_algorithm < HDA_P2P_AUTO ||
-        d->p2p_algorithm > HDA_P2P_TREE ||
-        (d->device_count > 1 && (!positive(d->p2p_bandwidth) || !natural(d->p2p_latency))))
+        d->p2p_algorithm >= HDA_P2P_COUNT || d->dataflow < HDA_FLOW_AUTO ||
+        d->dataflow > HDA_FLOW_ROW_SPLIT)
+        return 1;
+    if (d->device_count > 1 &&
+        (!positive(d->p2p_bandwidth) || hda_links_check(&d->links) != HDA_OK ||
+         d->links.device_count < d->device_count))
         return 1;
     return !d->shared && (hda_noc_check(&d->noc) != HDA_OK || d->noc.node_count < d->core_count);
 }
@@ -123,13 +127,14 @@ hda_status_t hda_program_create(const hda_device_t *device, const hda_op_t *ops,
     for (int kind = 0; kind < 2; kind++)
         program->plans[kind] = calloc((size_t)max_rows + 1, sizeof **program->plans);
     program->trial = calloc((size_t)op_count, sizeof *program->trial);
+    program->fresh = calloc((size_t)op_count, sizeof *program->fresh);
     program->work = calloc((size_t)op_count, sizeof *program->work);
     program->context_tokens = calloc((size_t)op_count, sizeof(int64_t));
     program->context_pages = calloc((size_t)op_count, sizeof(int64_t));
     program->state = malloc(engine_state_size(program));
     if (!program->ops || !program->blocks || !program->segments || !program->repeat ||
-        !program->plans[0] || !program->plans[1] || !program->trial || !program->work ||
-        !program->context_tokens || !program->context_pages || !program->state) {
+        !program->plans[0] || !program->plans[1] || !program->trial || !program->fresh ||
+        !program->work || !program->context_tokens || !program->context_pages || !program->state) {
         hda_program_destroy(program);
         return HDA_E_MEMORY;
     }
@@ -142,12 +147,12 @@ void hda_program_destroy(hda_program_t *program) {
     if (program == NULL) return;
     for (int kind = 0; kind < 2; kind++)
         for (int64_t i = 0; program->plans[kind] != NULL && i <= program->max_rows; i++)
-            free(program->plans[kind][i].work);
-    void *owned[] = {program->ops,           program->blocks,     program->segments,
-                     program->repeat,        program->plans[0],   program->plans[1],
-                     program->trial,         program->work,       program->context_tokens,
-                     program->context_pages, program->exact,      program->state,
-                     program->noc_memo,      program->noc_scratch};
+            free(program->plans[kind][i].work), free(program->plans[kind][i].flow);
+    void *owned[] = {
+        program->ops,      program->blocks,           program->segments,      program->repeat,
+        program->plans[0], program->plans[1],         program->trial,         program->work,
+        program->fresh,    program->context_tokens,   program->context_pages, program->exact,
+        program->state,    program->collectives.table};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) free(owned[i]);
     free(program);
 }

@@ -4,6 +4,7 @@
 
 #include "dram.h"
 #include "hda.h"
+#include "links.h"
 #include "mactree.h"
 #include "noc.h"
 #include "systolic.h"
@@ -32,7 +33,25 @@ typedef enum {
     HDA_BY_COUNT = 8,
 } hda_cause_t;
 
-typedef enum { HDA_P2P_AUTO = 0, HDA_P2P_DIRECT = 1, HDA_P2P_RING = 2, HDA_P2P_TREE = 3 } hda_p2p_t;
+/* Collectives between devices: the fastest for each size, or the one named. Direct: an all-reduce sends every partial sum to everyone,
+ * where two_shot scatters and gathers. */
+typedef enum {
+    HDA_P2P_AUTO = 0,
+    HDA_P2P_DIRECT = 1,
+    HDA_P2P_RING = 2,
+    HDA_P2P_TREE = 3,
+    HDA_P2P_TWO_SHOT = 4,
+    HDA_P2P_RECURSIVE = 5,
+    HDA_P2P_COUNT = 6,
+} hda_p2p_t;
+
+/* How a GEMM is cut over cores: the best, or one for all. */
+typedef enum {
+    HDA_FLOW_AUTO = 0,
+    HDA_FLOW_LATENCY = 1,    /* cores own weight columns, inputs are gathered */
+    HDA_FLOW_THROUGHPUT = 2, /* cores own rows of the input, weights are broadcast */
+    HDA_FLOW_ROW_SPLIT = 3,  /* cores own weight rows, partial results are reduced */
+} hda_flow_t;
 
 /* One device. Sizes in bytes, rates in bytes/s, frequency in Hz, latencies in seconds. */
 typedef struct {
@@ -48,12 +67,13 @@ typedef struct {
     int32_t
         shared; /* cores exchange data through global memory; there are no core-to-core messages or multicasts */
     int32_t prefetch; /* transfers may start before their operator */
-    int32_t p2p_algorithm;
+    int32_t p2p_algorithm, dataflow;
     int64_t device_count;
-    double p2p_bandwidth, p2p_latency; /* per direction */
-    double launch_overhead;            /* seconds before each operator */
-    double activation_bytes;           /* bytes per activation element */
-    double kv_bytes;                   /* bytes per element of the KV cache */
+    hda_links_t links;       /* between devices; used if there are several */
+    double p2p_bandwidth;    /* of a device, per direction: the bound */
+    double launch_overhead;  /* seconds before each operator */
+    double activation_bytes; /* bytes per activation element */
+    double kv_bytes;         /* bytes per element of the KV cache */
 } hda_device_t;
 
 typedef enum {
@@ -73,17 +93,24 @@ typedef enum {
     HDA_ROWS_LATENT = 2, /* MLA: decode tokens plus all prefill context that is up-projected */
 } hda_rows_t;
 
-typedef enum { HDA_SYNC_NONE = 0, HDA_SYNC_ALL_REDUCE = 1, HDA_SYNC_ALL_GATHER = 2 } hda_sync_t;
+typedef enum {
+    HDA_SYNC_NONE = 0,
+    HDA_SYNC_ALL_REDUCE = 1,
+    HDA_SYNC_ALL_GATHER = 2,
+    HDA_SYNC_ALL_TO_ALL = 3, /* between devices that hold 1 / d of the rows each */
+    HDA_SYNC_SEND = 4,       /* to the next stage of a pipeline */
+} hda_sync_t;
 
 /* One operator of a block, for one device. Unused fields are zero. */
 typedef struct {
     int32_t kind, rows;
-    int32_t after[2];  /* operators of the block it waits for; -1 = the previous block, -2 = none */
-    int32_t sync;      /* collective between devices after it */
-    int32_t gather;    /* its input is all-gathered between cores first */
-    double sync_bytes; /* bytes per row of the whole synchronised tensor */
-    int64_t k, n;      /* GEMM sizes; vector: n elements per row; load/store: n bytes per row */
-    double weight_bytes;    /* bytes per weight */
+    int32_t after[2]; /* operators of the block it waits for; -1 = the previous block, -2 = none */
+    int32_t sync;     /* collective between devices after it */
+    int32_t gather;   /* its input is all-gathered between cores first */
+    int32_t elementwise; /* vector: results follow from the parts of the input that are there */
+    double sync_bytes;   /* bytes per row of the whole synchronised tensor */
+    int64_t k, n;        /* GEMM sizes; vector: n elements per row; load/store: n bytes per row */
+    double weight_bytes; /* bytes per weight */
     int64_t experts, top_k; /* EXPERTS */
     double vector_ops;      /* operations per element (vector), per score (attention) */
     double
@@ -134,8 +161,10 @@ typedef struct {
     double bound_by[3];           /* its three terms: compute, DRAM, links */
     double dram_bytes, p2p_bytes; /* bytes moved, per device */
     double macs[2]; /* multiply-accumulates on the arrays and on the MAC trees, per device */
-    double busy[HDA_UNIT_COUNT];  /* seconds for which the busiest core's unit is occupied */
-    double limited[HDA_BY_COUNT]; /* seconds by cause; they add up to time */
+    double busy[HDA_UNIT_COUNT];     /* seconds for which the busiest core's unit is occupied */
+    double limited[HDA_BY_COUNT];    /* seconds by cause; they add up to time */
+    double communication[2];         /* seconds of exchanges between cores and between devices */
+    double exposed_communication[2]; /* seconds of them that nothing hides */
 } hda_step_t;
 
 /* Per operator (index as in `ops`), summed over its repetitions. */
@@ -145,6 +174,9 @@ typedef struct {
     double dram_bytes, p2p_bytes;
     double macs[2], useful_macs;
     double limited[HDA_BY_COUNT];
+    double noc_bytes;                /* exchanged between cores, received by the busiest */
+    double communication[2];         /* seconds of exchanges: between cores, between devices */
+    double exposed_communication[2]; /* the part by which they pushed the end of the step */
 } hda_op_step_t;
 
 enum { HDA_EXACT = 1 }; /* execute every core and every layer, without the steady-state shortcuts */
@@ -158,7 +190,8 @@ typedef struct {
     int64_t grid_rows, grid_cols;      /* cores: row groups x column groups */
     int64_t m, sa_columns, mt_columns; /* of the core; zero on idle cores */
     int64_t row_tiles, column_tiles;
-    int32_t home;          /* where its input lives: 0 local memory, 1 global memory, 2 DRAM */
+    int32_t home;     /* where its input lives: 0 local memory, 1 global memory, 2 DRAM */
+    int32_t dataflow; /* hda_flow_t of the operator: LATENCY also for grids of both, or ROW_SPLIT */
     double local_bytes;    /* activations held in local memory */
     double prefetch_bytes; /* weights that may be loaded ahead */
 } hda_mapping_t;

@@ -17,34 +17,42 @@ void resolve_feed(work_t *work, int unit, double port, double global) {
     }
 }
 
+hda_status_t resolve_broadcast(hda_program_t *program, grid_t grid, double bytes, int estimate,
+                               double *seconds) {
+    if (!program->device.shared && grid.rows > 1)
+        return engine_collective(program, HDA_BROADCAST, grid.cols, grid.rows, bytes, estimate,
+                                 seconds);
+    *seconds = bytes / (program->device.link_width * program->device.frequency);
+    return HDA_OK;
+}
+
 void resolve_feed_time(work_t *work, double port, double global) {
     work->feed_time = hda_fmax(port, global);
     work->feed_cause = port >= global ? HDA_BY_NOC : HDA_BY_GLOBAL_MEMORY;
 }
 
-void resolve_sync(const hda_device_t *device, const hda_op_t *op, int64_t rows, work_t *work) {
+/* Share of the tensor that must reach every device, whatever the algorithm: noc README 10, Patarasuk and Yuan 2009. */
+static double least_share(const hda_op_t *op, double d) {
+    if (op->sync == HDA_SYNC_SEND) return 1;
+    if (op->sync == HDA_SYNC_ALL_TO_ALL) return (d - 1) / (d * d);
+    return (op->sync == HDA_SYNC_ALL_REDUCE ? 2 : 1) * (d - 1) / d;
+}
+
+hda_status_t resolve_sync(hda_program_t *program, const hda_op_t *op, int64_t rows, int estimate,
+                          work_t *work) {
+    static const hda_collective_t kinds[] = {[HDA_SYNC_ALL_REDUCE] = HDA_ALL_REDUCE,
+                                             [HDA_SYNC_ALL_GATHER] = HDA_ALL_GATHER,
+                                             [HDA_SYNC_ALL_TO_ALL] = HDA_ALL_TO_ALL,
+                                             [HDA_SYNC_SEND] = HDA_SEND};
+    const hda_device_t *device = &program->device;
     const double d = (double)device->device_count, size = (double)rows * op->sync_bytes;
-    if (op->sync == HDA_SYNC_NONE || device->device_count < 2 || rows == 0) return;
-    const double rounds = ceil(log2(d)), beta = size / device->p2p_bandwidth,
-                 alpha = device->p2p_latency;
-    const int reduce = op->sync == HDA_SYNC_ALL_REDUCE;
-    const double time[3] = {
-        reduce ? (d - 1) * beta + alpha : (d - 1) / d * beta + alpha,
-        reduce ? 2 * (d - 1) * (beta / d + alpha) : (d - 1) * (beta / d + alpha),
-        reduce ? 2 * rounds * (beta + alpha) : (d - 1) / d * beta + rounds * alpha,
-    };
-    const double ring = (d - 1) / d * size;
-    const double bytes[3] = {reduce ? (d - 1) * size : ring, reduce ? 2 * ring : ring,
-                             reduce ? 2 * size : ring};
-    int choice = device->p2p_algorithm - 1;
-    if (choice < 0) {
-        choice = 0;
-        for (int i = 1; i < 3; i++)
-            if (time[i] < time[choice]) choice = i;
-    }
-    work->p2p = time[choice];
-    work->p2p_bytes = bytes[choice];
-    work->p2p_least = (reduce ? 2 * ring : ring) / device->p2p_bandwidth;
+    if (op->sync == HDA_SYNC_NONE || rows == 0 || (d < 2 && op->sync != HDA_SYNC_SEND))
+        return HDA_OK;
+    work->p2p_least = least_share(op, d) * size / device->p2p_bandwidth;
+    if (estimate) return HDA_OK; /* the same for every mapping */
+    double seconds;
+    TRY(engine_exchange(program, kinds[op->sync], size, &seconds, &work->p2p_bytes));
+    return engine_set_exchange(program, kinds[op->sync], 0, 0, size, 0, &work->sync);
 }
 
 /* Core counts with at most three significant bits: 1 .. 8, 10, 12, 14, 16, 20, .. A chip with more cores has all of those of a chip with
@@ -55,19 +63,27 @@ int64_t engine_round_below(int64_t n) {
     return n / step * step;
 }
 
+double engine_duration(const hda_device_t *device, const work_t *work) {
+    const double dram = work->dram_bytes / (device->dram.bandwidth * device->dram.maximum);
+    const double units = hda_fmax(hda_fmax(work->unit[0], work->unit[1]), work->unit[2]);
+    return hda_fmax(units, hda_fmax(dram, work->feed_time));
+}
+
 double engine_occupancy(const hda_device_t *device, const work_t *work) {
     const double dram = work->dram_bytes / (device->dram.bandwidth * device->dram.maximum);
     const double transfer = hda_fmax(dram, work->feed_time);
     const double units = hda_fmax(hda_fmax(work->unit[0], work->unit[1]), work->unit[2]);
-    const double body = work->noc_in + hda_fmax(units, (1 - work->ahead) * transfer);
-    return (device->prefetch ? body : hda_fmax(body, transfer)) + work->noc_out;
+    const double body =
+        exchange_time(&work->gather) + hda_fmax(units, (1 - work->ahead) * transfer);
+    return (device->prefetch ? body : hda_fmax(body, transfer)) + exchange_time(&work->merge);
 }
 
 /* What counts in the choice of cores: where transfers run ahead, only what the cores themselves take. */
 static double cores_time(const hda_device_t *device, const work_t *work) {
     if (!device->prefetch) return engine_occupancy(device, work);
-    return work->noc_in + hda_fmax(hda_fmax(work->unit[0], work->unit[1]), work->unit[2]) +
-           work->noc_out;
+    return exchange_time(&work->gather) +
+           hda_fmax(hda_fmax(work->unit[0], work->unit[1]), work->unit[2]) +
+           exchange_time(&work->merge);
 }
 
 hda_status_t resolve_on_best_cores(hda_program_t *program, const hda_op_t *op, const void *demand,
@@ -103,14 +119,14 @@ static hda_status_t resolve_vector(hda_program_t *program, const hda_op_t *op, i
     if (op->reduce_bytes > 0 && !device->shared) {
         const double chunk =
             (double)hda_ceil_div(rows, grid.rows) * op->reduce_bytes / (double)grid.cols;
-        TRY(engine_collective(program, HDA_COLL_FOLDED_ALL_REDUCE, grid.rows, grid.cols, chunk,
-                              estimate, &work->noc_out));
+        TRY(engine_set_exchange(program, HDA_ALL_REDUCE, grid.rows, grid.cols, chunk, estimate,
+                                &work->merge));
     }
-    resolve_sync(device, op, rows, work);
-    return HDA_OK;
+    work->output_tiles = (double)hda_ceil_div(rows, grid.rows);
+    return resolve_sync(program, op, rows, estimate, work);
 }
 
-hda_status_t engine_resolve(hda_program_t *program, const hda_op_t *op, const rows_t *rows,
+static hda_status_t resolve(hda_program_t *program, const hda_op_t *op, const rows_t *rows,
                             int64_t op_rows, grid_t grid, int64_t core, int estimate,
                             work_t *work) {
     *work = (work_t){.unit_cause = {HDA_BY_SA, HDA_BY_MT, HDA_BY_VU}, .feed_cause = HDA_BY_DRAM};
@@ -126,5 +142,15 @@ hda_status_t engine_resolve(hda_program_t *program, const hda_op_t *op, const ro
     if (op->kind == HDA_OP_VECTOR)
         return resolve_vector(program, op, op_rows, grid, core, estimate, work);
     work->unique_bytes = work->dram_bytes = (double)op_rows * (double)op->n;
+    return resolve_sync(program, op, op_rows, estimate, work);
+}
+
+hda_status_t engine_resolve(hda_program_t *program, const hda_op_t *op, const rows_t *rows,
+                            int64_t op_rows, grid_t grid, int64_t core, int estimate,
+                            work_t *work) {
+    TRY(resolve(program, op, rows, op_rows, grid, core, estimate, work));
+    work->idle = !(work->dram_bytes > 0) && !(work->unit[0] > 0) && !(work->unit[1] > 0) &&
+                 !(work->unit[2] > 0) && !(work->sync.tiles > 0) && !(work->gather.tiles > 0) &&
+                 !(work->merge.tiles > 0);
     return HDA_OK;
 }

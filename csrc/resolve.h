@@ -17,9 +17,9 @@ void resolve_feed(work_t *work, int unit, double port, double global);
 /* The least time of a transfer: through NoC ports and through global memory. */
 void resolve_feed_time(work_t *work, double port, double global);
 
-/* The collective between devices that follows an operator. Per device and tensor of S bytes on d devices (papers.md 3.8, noc README 10):
- * all-gather receives (d-1)/d S; all-reduce (d-1) S direct, 2(d-1)/d S on a ring, 2 S on a tree. */
-void resolve_sync(const hda_device_t *device, const hda_op_t *op, int64_t rows, work_t *work);
+/* The collective between devices that follows an operator over `rows` rows. */
+hda_status_t resolve_sync(hda_program_t *program, const hda_op_t *op, int64_t rows, int estimate,
+                          work_t *work);
 
 /* Resolve an operator on the given number of cores. `demand` is what the operator's own file needs to know. */
 typedef hda_status_t (*resolver_t)(hda_program_t *program, const hda_op_t *op, const void *demand,
@@ -29,6 +29,17 @@ typedef hda_status_t (*resolver_t)(hda_program_t *program, const hda_op_t *op, c
  * later of the units plus the exchange between cores is least: more cores compute less each but talk longer. */
 hda_status_t resolve_on_best_cores(hda_program_t *program, const hda_op_t *op, const void *demand,
                                    int64_t core, int estimate, resolver_t resolver, work_t *work);
+
+/* Time to bring `bytes` of weights to every core of a column group, which share them, in a pipelined chain of messages. */
+hda_status_t resolve_broadcast(hda_program_t *program, grid_t grid, double bytes, int estimate,
+                               double *seconds);
+
+/* resolve_split.c: whether the input slice and accumulators fit, the demands, and the mapping of a row-split GEMM */
+int resolve_can_split(const hda_device_t *device, const hda_op_t *op, int64_t rows, grid_t grid);
+hda_status_t resolve_split(hda_program_t *program, const hda_op_t *op, int64_t rows, grid_t grid,
+                           int64_t core, int estimate, work_t *work);
+void resolve_split_mapping(const hda_device_t *device, const hda_op_t *op, int64_t rows,
+                           grid_t grid, int64_t core, hda_mapping_t *mapping);
 
 /* resolve_gemm.c and resolve_attention.c */
 hda_status_t resolve_linear(hda_program_t *program, const hda_op_t *op, int64_t rows, grid_t grid,

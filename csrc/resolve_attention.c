@@ -17,8 +17,8 @@ static hda_status_t deal_queries(hda_program_t *program, const hda_op_t *op, dou
     if (!op->gather || device->shared) return HDA_OK;
     const double queries =
         rows * (double)(op->kv_heads * op->group * op->key_dim) * device->activation_bytes;
-    return engine_collective(program, HDA_COLL_FOLDED_ALL_GATHER, 1, cores,
-                             queries / ((double)cores * (double)cores), estimate, &work->noc_in);
+    return engine_set_exchange(program, HDA_ALL_GATHER, 1, cores,
+                               queries / ((double)cores * (double)cores), estimate, &work->gather);
 }
 
 /* What all prefilling sequences of a step need: score tiles (of `tile` tokens) to compute, coarser ones (of 4 `tile` tokens) whose keys are
@@ -86,8 +86,9 @@ hda_status_t resolve_prefill(hda_program_t *program, const hda_op_t *op, const r
     const prefill_t p = count_prefill(&program->device, op, rows);
     if (p.longest == 0) return HDA_OK;
     TRY(resolve_on_best_cores(program, op, &p, core, estimate, prefill_on, work));
-    resolve_sync(&program->device, op, (int64_t)p.tokens, work);
-    return HDA_OK;
+    work->output_tiles = ceil(p.tokens / (double)p.tile);
+    TRY(resolve_sync(program, op, (int64_t)p.tokens, estimate, work));
+    return engine_pipeline_results(program, work);
 }
 
 /* What all decoding sequences of a step need. */
@@ -103,11 +104,14 @@ static hda_status_t merge(hda_program_t *program, const hda_op_t *op, int64_t it
     const double partial = (double)(op->group * (op->value_dim + 2)) * ACCUMULATOR_BYTES;
     if (groups < 1) return HDA_OK;
     if (device->shared) { /* every core writes one and reads one */
-        work->noc_out = 2 * partial / (device->link_width * device->frequency);
+        work->merge =
+            (exchange_t){.tiles = 1,
+                         .tile_time = 2 * partial / (device->link_width * device->frequency),
+                         .bytes = 2 * partial,
+                         .kind = -1};
         return HDA_OK;
     }
-    return engine_collective(program, HDA_COLL_INCAST, groups, parts, partial, estimate,
-                             &work->noc_out);
+    return engine_set_exchange(program, HDA_GATHER, groups, parts, partial, estimate, &work->merge);
 }
 
 static hda_status_t decode_on(hda_program_t *program, const hda_op_t *op, const void *demand,
@@ -151,6 +155,7 @@ hda_status_t resolve_decode(hda_program_t *program, const hda_op_t *op, const ro
     const int64_t index = op - program->ops;
     const decode_t d = {rows->decode, rows->context_tokens[index], rows->context_pages[index]};
     TRY(resolve_on_best_cores(program, op, &d, core, estimate, decode_on, work));
-    resolve_sync(&program->device, op, rows->decode, work);
-    return HDA_OK;
+    work->output_tiles = (double)(rows->decode * op->kv_heads);
+    TRY(resolve_sync(program, op, rows->decode, estimate, work));
+    return engine_pipeline_results(program, work);
 }

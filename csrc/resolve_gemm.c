@@ -1,5 +1,6 @@
 /* GEMMs: how they are cut over cores and tiles.
  *
+ * - Row-split GEMMs, where cores own weight rows, are in resolve_split.c.
  * - A grid of row groups x column groups of cores holds a GEMM: a core computes ceil(rows / grid rows) rows of ceil(n / grid cols)
  *   columns. One row group is ADOR's latency mode (cores own weight columns, each reads its own DRAM channel, inputs are all-gathered),
  *   one column group its throughput mode (weights broadcast, activations split by rows).
@@ -9,7 +10,7 @@
  */
 #include <math.h>
 
-#include "resolve.h"
+#include "gemm.h"
 
 /* A GEMM cut over cores and tiles; `m0`, `n0` belong to the busiest core, `m`, `n` to the asked one. */
 typedef struct {
@@ -17,17 +18,6 @@ typedef struct {
     int32_t home;
     double local_bytes, prefetch_bytes, weight_share;
 } cut_t;
-
-static double weight_tile_bytes(const hda_device_t *device, const hda_op_t *op) {
-    return (double)(device->array.rows * device->array.cols * device->array.lanes) *
-           op->weight_bytes;
-}
-
-/* Local memory for activations: what two weight tiles leave, but at least half. */
-static double activation_room(const hda_device_t *device, const hda_op_t *op) {
-    return hda_fmax(device->local_memory - 2 * weight_tile_bytes(device, op),
-                    device->local_memory / 2);
-}
 
 static void cut_tiles(const hda_device_t *device, const hda_op_t *op, double room, int64_t rows,
                       grid_t grid, int local, cut_t *cut) {
@@ -62,7 +52,7 @@ static void cut_tiles(const hda_device_t *device, const hda_op_t *op, double roo
 
 static void cut_gemm(const hda_device_t *device, const hda_op_t *op, int64_t rows, grid_t grid,
                      int64_t core, int local, cut_t *cut) {
-    const double room = activation_room(device, op);
+    const double room = gemm_activation_room(device, op);
     cut->m0 = hda_ceil_div(rows, grid.rows);
     cut->n0 = hda_ceil_div(op->n, grid.cols);
     const int idle = core >= grid.rows * grid.cols;
@@ -71,70 +61,16 @@ static void cut_gemm(const hda_device_t *device, const hda_op_t *op, int64_t row
     cut->weight_share = (double)hda_ceil_div(op->k, grid.cols) / (double)op->k;
     cut_tiles(device, op, room, rows, grid, local, cut);
     const double left = device->local_memory - cut->local_bytes;
-    cut->prefetch_bytes = hda_fmax(left, 2 * weight_tile_bytes(device, op)) / 2;
-}
-
-/* Array cycles of `columns` columns of the cut. */
-static hda_status_t array_cycles(const hda_device_t *device, int64_t m, int64_t k, int64_t columns,
-                                 const cut_t *cut, int64_t *cycles) {
-    const int64_t folds = hda_ceil_div(k, device->array.rows) *
-                          hda_ceil_div(columns, device->array.cols) * cut->row_tiles;
-    return hda_sa_folds_cycles(&device->array, hda_min64(m, cut->tile_rows), folds, cycles);
-}
-
-/* Split n columns between array (in whole folds) and MAC tree so that the later of the two ends first: papers.md 3.5's split by
- * throughput, found by bisection because array time rises and tree time falls with the array's folds. */
-static hda_status_t split_columns(const hda_device_t *device, int64_t m, int64_t k, int64_t n,
-                                  const cut_t *cut, int64_t *sa_columns, int64_t cycles[2]) {
-    const int64_t width = device->array.cols, folds = hda_ceil_div(n, width);
-    *sa_columns = n;
-    cycles[1] = 0;
-    if (device->tree.lanes == 0 || n == 0 || m == 0)
-        return array_cycles(device, m, k, n, cut, &cycles[0]);
-    int64_t low = 0,
-            high = folds; /* smallest number of folds at which the array is the later one */
-    int64_t sa, mt;
-    while (low < high) {
-        const int64_t middle = low + (high - low) / 2;
-        TRY(array_cycles(device, m, k, hda_min64(n, middle * width), cut, &sa));
-        TRY(hda_mt_gemm_cycles(&device->tree, m, k, n - hda_min64(n, middle * width), &mt));
-        if (sa >= mt)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    int64_t best = INT64_MAX;
-    for (int64_t f = hda_max64(low - 1, 0); f <= low; f++) {
-        const int64_t columns = hda_min64(n, f * width);
-        TRY(array_cycles(device, m, k, columns, cut, &sa));
-        TRY(hda_mt_gemm_cycles(&device->tree, m, k, n - columns, &mt));
-        if (hda_max64(sa, mt) < best) {
-            best = hda_max64(sa, mt);
-            *sa_columns = columns;
-            cycles[0] = sa;
-            cycles[1] = mt;
-        }
-    }
-    return HDA_OK;
-}
-
-static void set_gemm_times(const hda_device_t *device, int64_t m, const int64_t cycles[2],
-                           work_t *work) {
-    work->unit[ENGINE_SA] = (double)cycles[0] / device->frequency;
-    work->unit[ENGINE_MT] = (double)cycles[1] / device->frequency;
-    work->compute = hda_fmax(work->unit[ENGINE_SA], work->unit[ENGINE_MT]);
-    const int64_t fold = hda_max64(m, device->array.rows) + device->array.rows + device->array.cols;
-    work->tail[ENGINE_SA] = hda_fmin((double)fold / device->frequency, work->unit[ENGINE_SA]);
-    work->tail[ENGINE_MT] =
-        device->tree.lanes ? (double)hda_mt_depth(&device->tree) / device->frequency : 0;
+    cut->prefetch_bytes = hda_fmax(left, 2 * gemm_tile_bytes(device, op)) / 2;
 }
 
 static hda_status_t resolve_cut(hda_program_t *program, const hda_op_t *op, int64_t rows,
                                 grid_t grid, cut_t cut, int estimate, work_t *work) {
     const hda_device_t *device = &program->device;
     int64_t sa_columns, cycles[2];
-    TRY(split_columns(device, cut.m, op->k, cut.n, &cut, &sa_columns, cycles));
-    set_gemm_times(device, hda_min64(cut.m, cut.tile_rows), cycles, work);
+    TRY(gemm_split_columns(device, cut.m, op->k, cut.n, cut.row_tiles, cut.tile_rows, &sa_columns,
+                           cycles));
+    gemm_set_times(device, hda_min64(cut.m, cut.tile_rows), cycles, work);
 
     const double k = (double)op->k, weights = k * (double)op->n * op->weight_bytes;
     const double b = device->activation_bytes, all_rows = (double)rows;
@@ -159,24 +95,33 @@ static hda_status_t resolve_cut(hda_program_t *program, const hda_op_t *op, int6
     work->dram_bytes = weights * (panel <= device->global_memory ? 1.0 : (double)cut.row_tiles);
     if (cut.home == 2)
         work->dram_bytes += all_rows * (k * (double)cut.column_tiles + (double)op->n) * b;
-    resolve_feed_time(work, core_feed / port, global_weights / device->global_bandwidth);
+    double feed; /* weights reach the cores of a column group by a chain of messages */
+    TRY(resolve_broadcast(program, grid, core_feed, estimate, &feed));
+    resolve_feed_time(work, feed, global_weights / device->global_bandwidth);
     for (int unit = 0; unit < 2; unit++)
-        resolve_feed(work, unit, (core_input + core_feed) / port,
+        resolve_feed(work, unit, hda_fmax(feed, (core_input + core_feed) / port),
                      (global + global_weights) / device->global_bandwidth);
     work->ahead = hda_fmin(1.0, cut.prefetch_bytes / core_weights);
-    work->first = hda_fmin(1.0, weight_tile_bytes(device, op) / core_weights);
+    work->first = hda_fmin(1.0, gemm_tile_bytes(device, op) / core_weights);
     const double slice = (double)cut.m0 * k * b * cut.weight_share;
     if (op->gather && cut.home == 0)
-        TRY(engine_collective(program, HDA_COLL_FOLDED_ALL_GATHER, grid.rows, grid.cols, slice,
-                              estimate, &work->noc_in));
+        TRY(engine_set_exchange(program, HDA_ALL_GATHER, grid.rows, grid.cols, slice, estimate,
+                                &work->gather));
     else if (op->gather) /* every core first writes its slice to global memory */
-        work->noc_in = hda_fmax(slice / port, all_rows * k * b / device->global_bandwidth);
+        work->gather = (exchange_t){
+            .tiles = 1,
+            .tile_time = hda_fmax(slice / port, all_rows * k * b / device->global_bandwidth),
+            .bytes = slice,
+            .kind = -1};
+    work->noc_bytes = hda_fmax(0, work->gather.bytes * (double)(work->gather.size - 1));
     work->useful_macs = all_rows * k * (double)op->n;
     const double array_share = cut.n ? (double)sa_columns / (double)cut.n : 1.0;
     work->macs[0] = work->useful_macs * array_share;
     work->macs[1] = work->useful_macs - work->macs[0];
-    resolve_sync(device, op, rows, work);
-    return HDA_OK;
+    /* results appear tile by tile: a fold of columns of the array, one output of each lane of the tree */
+    const int64_t step = sa_columns ? device->array.cols * device->array.lanes : device->tree.lanes;
+    work->output_tiles = (double)(cut.row_tiles * hda_ceil_div(cut.n0, step));
+    return resolve_sync(program, op, rows, estimate, work);
 }
 
 /* Cut for one core. Where slices in local memory leave room for a part of the columns only, so that inputs are gathered several times, global
@@ -191,7 +136,8 @@ static hda_status_t choose_cut(hda_program_t *program, const hda_op_t *op, int64
         work_t work = {0};
         cut_gemm(&program->device, op, rows, grid, 0, local, &busiest);
         TRY(resolve_cut(program, op, rows, grid, busiest, 1, &work));
-        time[local] = work.noc_in + hda_fmax(work.unit[ENGINE_SA], work.unit[ENGINE_MT]);
+        time[local] =
+            exchange_time(&work.gather) + hda_fmax(work.unit[ENGINE_SA], work.unit[ENGINE_MT]);
         bytes[local] = work.dram_bytes;
     }
     const int local = time[1] <= time[0] || bytes[1] < bytes[0];
@@ -201,6 +147,8 @@ static hda_status_t choose_cut(hda_program_t *program, const hda_op_t *op, int64
 
 hda_status_t resolve_linear(hda_program_t *program, const hda_op_t *op, int64_t rows, grid_t grid,
                             int64_t core, int estimate, work_t *work) {
+    if (grid.flow == HDA_FLOW_ROW_SPLIT && resolve_can_split(&program->device, op, rows, grid))
+        return resolve_split(program, op, rows, grid, core, estimate, work);
     cut_t cut;
     TRY(choose_cut(program, op, rows, grid, core, &cut));
     return resolve_cut(program, op, rows, grid, cut, estimate, work);
@@ -223,15 +171,14 @@ static hda_status_t resolve_grouped(hda_program_t *program, const hda_op_t *op, 
     const int64_t m = (int64_t)ceil(assigned / hit), columns = (int64_t)ceil(hit * n);
     const int64_t own = core < cores ? hda_share(columns, cores, core) : 0;
     const int64_t most = hda_ceil_div(columns, cores);
-    const cut_t cut = {.row_tiles = 1, .tile_rows = m};
     int64_t sa_columns, cycles[2];
-    TRY(split_columns(device, m, op->k, own, &cut, &sa_columns, cycles));
-    set_gemm_times(device, m, cycles, work);
+    TRY(gemm_split_columns(device, m, op->k, own, 1, m, &sa_columns, cycles));
+    gemm_set_times(device, m, cycles, work);
 
     const double weights = hit * k * n * op->weight_bytes, core_weights = weights / (double)cores;
     work->unique_bytes = work->dram_bytes = weights;
     const double slice = assigned * k * b / (double)cores;
-    const double room = activation_room(device, op);
+    const double room = gemm_activation_room(device, op);
     const double tile =
         hda_fmax(room / 2 / ACCUMULATOR_BYTES / (double)m, (double)device->array.cols);
     const double core_input = (double)m * k * b * ceil((double)most / tile);
@@ -247,10 +194,9 @@ static hda_status_t resolve_grouped(hda_program_t *program, const hda_op_t *op, 
         resolve_feed(work, unit, (core_input + core_feed) / port,
                      (global + global_weights) / device->global_bandwidth);
     work->ahead = hda_fmin(1.0, hda_fmax(room - slice, 0) / 2 / core_weights);
-    work->first = hda_fmin(1.0, weight_tile_bytes(device, op) / core_weights);
+    work->first = hda_fmin(1.0, gemm_tile_bytes(device, op) / core_weights);
     if (op->gather && local)
-        TRY(engine_collective(program, HDA_COLL_FOLDED_ALL_GATHER, 1, cores, slice, estimate,
-                              &work->noc_in));
+        TRY(engine_set_exchange(program, HDA_ALL_GATHER, 1, cores, slice, estimate, &work->gather));
     work->useful_macs = assigned * k * n;
     const double array_share = own ? (double)sa_columns / (double)own : 1.0;
     work->macs[0] = work->useful_macs * array_share;
@@ -261,8 +207,7 @@ static hda_status_t resolve_grouped(hda_program_t *program, const hda_op_t *op, 
 hda_status_t resolve_experts(hda_program_t *program, const hda_op_t *op, int64_t rows, int64_t core,
                              int estimate, work_t *work) {
     TRY(resolve_on_best_cores(program, op, &rows, core, estimate, resolve_grouped, work));
-    resolve_sync(&program->device, op, rows, work);
-    return HDA_OK;
+    return resolve_sync(program, op, rows, estimate, work);
 }
 
 void engine_mapping(hda_program_t *program, const hda_op_t *op, int64_t rows, grid_t grid,
@@ -270,9 +215,17 @@ void engine_mapping(hda_program_t *program, const hda_op_t *op, int64_t rows, gr
     cut_t cut = {0};
     *mapping = (hda_mapping_t){.grid_rows = grid.rows, .grid_cols = grid.cols};
     if (rows == 0 || op->kind != HDA_OP_LINEAR) return;
+    mapping->dataflow = grid.flow == HDA_FLOW_ROW_SPLIT   ? HDA_FLOW_ROW_SPLIT
+                        : grid.rows > 1 && grid.cols == 1 ? HDA_FLOW_THROUGHPUT
+                                                          : HDA_FLOW_LATENCY;
+    if (grid.flow == HDA_FLOW_ROW_SPLIT) {
+        resolve_split_mapping(&program->device, op, rows, grid, core, mapping);
+        return;
+    }
     int64_t cycles[2], columns = 0;
     if (choose_cut(program, op, rows, grid, core, &cut) != HDA_OK ||
-        split_columns(&program->device, cut.m, op->k, cut.n, &cut, &columns, cycles) != HDA_OK)
+        gemm_split_columns(&program->device, cut.m, op->k, cut.n, cut.row_tiles, cut.tile_rows,
+                           &columns, cycles) != HDA_OK)
         return;
     mapping->m = cut.m;
     mapping->sa_columns = columns;

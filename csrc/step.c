@@ -87,13 +87,16 @@ static hda_status_t resolve_all(hda_program_t *program, const rows_t *rows) {
         const hda_op_t *op = &program->ops[i];
         const int fresh = op->rows == HDA_ROWS_LATENT || op->kind == HDA_OP_PREFILL_ATTENTION ||
                           op->kind == HDA_OP_DECODE_ATTENTION;
+        program->work[i] = &program->fresh[i];
         if (fresh)
             status = engine_resolve(program, op, rows, rows_of(op, rows), plan->grid, 0, 0,
-                                    &program->work[i]);
-        else if (op->rows == HDA_ROWS_EMIT)
-            program->work[i] = emit ? emit->work[i] : (work_t){0};
+                                    &program->fresh[i]);
+        else if (op->rows != HDA_ROWS_EMIT)
+            program->work[i] = &plan->work[i];
+        else if (emit)
+            program->work[i] = &emit->work[i];
         else
-            program->work[i] = plan->work[i];
+            program->fresh[i] = (work_t){.idle = 1};
     }
     return status;
 }
@@ -111,10 +114,23 @@ static hda_status_t resolve_exact(hda_program_t *program, const rows_t *rows) {
     for (int64_t core = 0; core < cores; core++) {
         for (int64_t i = 0; i < program->op_count && status == HDA_OK; i++) {
             const hda_op_t *op = &program->ops[i];
-            const grid_t grid = op->rows == HDA_ROWS_EMIT && emit ? emit->grid : plan->grid;
+            const plan_t *own = op->rows == HDA_ROWS_EMIT && emit ? emit : plan;
+            grid_t grid = own->grid;
+            grid.flow = op->rows == HDA_ROWS_LATENT ? HDA_FLOW_AUTO : own->flow[i];
             status = engine_resolve(program, op, rows, rows_of(op, rows), grid, core, 0,
                                     &program->exact[core * program->op_count + i]);
         }
+    }
+    for (int64_t i = 0; i < program->op_count && status == HDA_OK;
+         i++) { /* exchanges are the same for all */
+        program->exact[i].gather = program->work[i]->gather;
+        program->exact[i].merge = program->work[i]->merge;
+        program->exact[i].sync = program->work[i]->sync;
+        program->exact[i].input_tiles = program->work[i]->input_tiles;
+        const double narrow = program->work[i]->narrow;
+        for (int64_t core = 0; core < cores && narrow > 0; core++)
+            program->exact[core * program->op_count + i].unit[ENGINE_SA] *= narrow;
+        program->work[i] = &program->exact[i];
     }
     return status;
 }
@@ -124,16 +140,19 @@ static void total(const hda_program_t *program, double utilization, hda_step_t *
     const hda_device_t *device = &program->device;
     double unique = 0, useful = 0, links = 0;
     for (int64_t i = 0; i < program->op_count; i++) {
-        const work_t *work = &program->work[i];
+        const work_t *work = program->work[i];
         const double times = program->repeat[i];
         const double unit[HDA_UNIT_COUNT] = {
             work->dram_bytes / (device->dram.bandwidth * utilization),
             work->unit[ENGINE_SA],
             work->unit[ENGINE_MT],
             work->unit[ENGINE_VU],
-            work->noc_in + work->noc_out,
-            work->p2p};
+            exchange_time(&work->gather) + exchange_time(&work->merge),
+            exchange_time(&work->sync)};
         for (int u = 0; u < HDA_UNIT_COUNT; u++) step->busy[u] += times * unit[u];
+        const double noc = unit[HDA_UNIT_NOC], p2p = unit[HDA_UNIT_P2P];
+        step->communication[0] += times * noc;
+        step->communication[1] += times * p2p;
         step->macs[0] += times * work->macs[0];
         step->macs[1] += times * work->macs[1];
         step->p2p_bytes += times * work->p2p_bytes;
@@ -142,6 +161,9 @@ static void total(const hda_program_t *program, double utilization, hda_step_t *
         links += times * work->p2p_least;
         if (per_op == NULL) continue;
         for (int u = 0; u < HDA_UNIT_COUNT; u++) per_op[i].unit_time[u] = times * unit[u];
+        per_op[i].communication[0] = times * noc;
+        per_op[i].communication[1] = times * p2p;
+        per_op[i].noc_bytes = times * work->noc_bytes;
         per_op[i].dram_bytes = times * work->dram_bytes;
         per_op[i].p2p_bytes = times * work->p2p_bytes;
         per_op[i].macs[0] = times * work->macs[0];
@@ -167,10 +189,10 @@ hda_status_t hda_program_step(hda_program_t *program, const hda_batch_t *batch, 
     *step = (hda_step_t){0};
     if (per_op != NULL) memset(per_op, 0, (size_t)program->op_count * sizeof *per_op);
     for (int64_t i = 0; i < program->op_count; i++)
-        step->dram_bytes += program->repeat[i] * program->work[i].dram_bytes;
+        step->dram_bytes += program->repeat[i] * program->work[i]->dram_bytes;
     const double utilization = hda_dram_utilization(&program->device.dram, step->dram_bytes);
-    engine_execute(program, exact ? program->exact : program->work,
-                   exact ? program->device.core_count : 1, utilization, exact, step, per_op);
+    engine_execute(program, program->work, exact ? program->device.core_count : 1, utilization,
+                   exact, step, per_op);
     total(program, utilization, step, per_op);
     return HDA_OK;
 }
