@@ -56,13 +56,17 @@ def _vector(name: str, after: tuple[str, ...], width: int, ops: float, rows: str
     return Op(name=name, kind="vector", after=after, rows=rows, n=width, vector_ops=ops)
 
 
+def _elementwise(name: str, after: tuple[str, ...], width: int, ops: float) -> Op:
+    return replace(_vector(name, after, width, ops), elementwise=True)
+
+
 def _projections(ctx: Context) -> list[Op]:
     """From the normalised input to queries, keys and values."""
     m, s = ctx.model, ctx.shard
     k, n = ctx.column(m.hidden_size, (s.heads + 2 * s.kv_heads) * m.head_dim)
     ops = [ctx.attention_linear("qkv_proj", ("input_norm",), k, n)]
     if m.rotary_dim:
-        ops.append(_vector("rotary", ("qkv_proj",), (s.heads + s.kv_heads) * m.rotary_dim, ROTARY_OPS))
+        ops.append(_elementwise("rotary", ("qkv_proj",), (s.heads + s.kv_heads) * m.rotary_dim, ROTARY_OPS))
     return ops
 
 
@@ -83,7 +87,7 @@ def _mla_projections(ctx: Context) -> list[Op]:
         ops.append(ctx.attention_linear("q_b_proj", ("input_norm",), m.hidden_size, query))
     ops.append(ctx.attention_linear("kv_a_proj", ("input_norm",), m.hidden_size, m.kv_lora_rank + m.qk_rope_head_dim))
     ops.append(_norm(ctx, "kv_a_norm", ("kv_a_proj",), m.kv_lora_rank))
-    ops.append(_vector("rotary", ("q_b_proj", "kv_a_norm"), (s.heads + 1) * m.qk_rope_head_dim, ROTARY_OPS))
+    ops.append(_elementwise("rotary", ("q_b_proj", "kv_a_norm"), (s.heads + 1) * m.qk_rope_head_dim, ROTARY_OPS))
     up = s.heads * (m.qk_nope_head_dim + m.v_head_dim)
     ops.append(ctx.attention_linear("kv_b_proj", ("rotary",), m.kv_lora_rank, up, rows="latent"))
     return ops
@@ -120,7 +124,7 @@ def _mlp(ctx: Context, source: str, width: int, full_width: int, prefix: str = "
     m = ctx.model
     k, n = ctx.column(m.hidden_size, width * (2 if m.gated else 1))
     up = ctx.linear(f"{prefix}gate_up_proj" if m.gated else f"{prefix}up_proj", (source,), k, n)
-    act = _vector(f"{prefix}activation", (up.name,), width, activation_ops(m.activation, m.gated, ctx.exp_ops))
+    act = _elementwise(f"{prefix}activation", (up.name,), width, activation_ops(m.activation, m.gated, ctx.exp_ops))
     k, n = ctx.row(width, m.hidden_size)
     down = ctx.linear(f"{prefix}down_proj", (act.name,), k, n)
     return [up, ctx.sync(act, width=full_width, megatron=False), down]
@@ -134,7 +138,7 @@ def _experts(ctx: Context, source: str) -> list[Op]:
     k, n = ctx.column(m.hidden_size, s.moe_intermediate * (2 if m.gated else 1))
     up = replace(ctx.linear("experts_gate_up", ("routing",), 1, 1), **{**routed, "k": k, "n": n})
     act_width = s.moe_intermediate * m.num_experts_per_tok
-    act = _vector("experts_activation", (up.name,), act_width, activation_ops(m.activation, m.gated, ctx.exp_ops))
+    act = _elementwise("experts_activation", (up.name,), act_width, activation_ops(m.activation, m.gated, ctx.exp_ops))
     k, n = ctx.row(s.moe_intermediate, m.hidden_size)
     down = replace(ctx.linear("experts_down", (act.name,), 1, 1), **{**routed, "k": k, "n": n})
     shared: list[Op] = []

@@ -23,6 +23,7 @@ class Op:
     n: int = 0
     weight_bytes: float = 0.0
     gather: bool = False
+    elementwise: bool = False
     sync: str = ""
     sync_bytes: float = 0.0
     experts: int = 0

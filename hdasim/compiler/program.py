@@ -75,7 +75,7 @@ class CompiledProgram:
 
 
 _PLAIN = ("sync_bytes", "k", "n", "weight_bytes", "experts", "top_k", "vector_ops", "reduce_bytes", "kv_heads", "group",
-          "key_dim", "value_dim", "window", "kv_elements", "gather")  # fmt: skip
+          "key_dim", "value_dim", "window", "kv_elements", "gather", "elementwise")  # fmt: skip
 
 
 def _encode(op: Op, index: dict[str, int], record: np.ndarray) -> None:

@@ -21,30 +21,60 @@ class ScaleSim:
 def scalesim_compute(cases: np.ndarray) -> np.ndarray: ...
 def status_text(status: int) -> str: ...
 
+def schedule(
+    collective: str, algorithm: str, members: Ints | list[int], chunk: int, columns: int = 0, pieces: int = 1
+) -> tuple[np.ndarray, Ints]: ...
+
 class Network:
     def __init__(
         self,
         router_of: Ints,
+        link_from: Ints,
         link_to: Ints,
         next_link: Ints,
         order: list[int] | Ints,
-        router_delay: int,
-        link_delay: int,
-        port_delay: int,
+        *,
+        columns: int = 0,
+        router_delay: int = 3,
+        link_delay: int = 1,
+        port_delay: int = 3,
+        virtual_channels: int = 8,
+        buffer_flits: int = 8,
+        packet_flits: int = 16,
+        link_dimension: Ints | None = None,
+        link_wraps: Ints | None = None,
     ) -> None: ...
-    def run(self, messages: np.ndarray) -> tuple[Ints, int]: ...
-    def schedule(self, collective: str, groups: int, size: int, flits: int) -> np.ndarray: ...
-    def zero_load(self, collective: str, size: int, flits: int) -> int: ...
+    @property
+    def order(self) -> Ints: ...
+    @property
+    def columns(self) -> int: ...
+    def run(self, messages: np.ndarray, deps: Ints, mode: str = "") -> tuple[Ints, int]: ...
+    def bound(self, messages: np.ndarray, deps: Ints) -> dict[str, int]: ...
+
+class Links:
+    def __init__(
+        self,
+        device_count: int,
+        link_to: Ints,
+        next_link: Ints,
+        bandwidth: npt.NDArray[np.float64],
+        latency: Ints,
+        store_and_forward: bool = False,
+    ) -> None: ...
+    def run(self, messages: np.ndarray, deps: Ints) -> tuple[Ints, int]: ...
 
 class Program:
     @property
     def network(self) -> Network: ...
+    @property
+    def links(self) -> Links: ...
     @property
     def op_count(self) -> int: ...
     def __init__(
         self,
         device: dict[str, Any],
         network: Network,
+        links: Links,
         ops: np.ndarray,
         blocks: np.ndarray,
         segments: np.ndarray,

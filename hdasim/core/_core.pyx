@@ -4,6 +4,7 @@
 import numpy as np
 
 from libc.stdint cimport int32_t, int64_t
+from libc.string cimport memcpy
 
 from ..errors import CoreError
 from . import layout
@@ -55,18 +56,49 @@ cdef extern from "noc.h":
     ctypedef struct hda_noc_t:
         int64_t node_count, router_count, link_count
         const int64_t *router_of
+        const int64_t *link_from
         const int64_t *link_to
+        const int64_t *link_dimension
+        const int64_t *link_wraps
         const int64_t *next_link
         const int64_t *order
-        int64_t router_delay, link_delay, port_delay
+        int64_t columns, router_delay, link_delay, port_delay, virtual_channels, buffer_flits, packet_flits
     ctypedef struct hda_message_t:
-        int64_t source, target, flits, after
+        int64_t source, target, flits, delay, first, count
+    ctypedef struct hda_noc_load_t:
+        int64_t inject, eject, link, flit_hops, packet_hops, cycles
+    enum: HDA_NOC_ROUTER, HDA_NOC_LINK
+    hda_status_t hda_noc_check(const hda_noc_t *)
+    hda_status_t hda_noc_run(const hda_noc_t *, const hda_message_t *, int64_t, const int64_t *, int64_t, int, int64_t *,
+                             int64_t *) nogil
+    hda_status_t hda_noc_load(const hda_noc_t *, const hda_message_t *, int64_t, const int64_t *, int64_t,
+                              hda_noc_load_t *) nogil
+
+cdef extern from "links.h":
+    ctypedef struct hda_links_t:
+        int64_t device_count, node_count, link_count
+        const int64_t *link_to
+        const int64_t *next_link
+        const double *bandwidth
+        const int64_t *latency
+        int32_t store_and_forward
+    hda_status_t hda_links_check(const hda_links_t *)
+    hda_status_t hda_links_run(const hda_links_t *, const hda_message_t *, int64_t, const int64_t *, int64_t, int64_t *,
+                               int64_t *) nogil
+
+cdef extern from "schedule.h":
+    ctypedef struct hda_schedule_t:
+        hda_message_t *messages
+        int64_t *deps
+        int64_t count, dep_count
+    ctypedef struct hda_group_t:
+        const int64_t *members
+        int64_t size, columns, pieces
     ctypedef int hda_collective_t
-    size_t hda_noc_scratch_size(const hda_noc_t *, int64_t)
-    hda_status_t hda_noc_run(const hda_noc_t *, const hda_message_t *, int64_t, void *, int64_t *, int64_t *) nogil
-    int64_t hda_collective_messages(hda_collective_t, int64_t, int64_t)
-    hda_status_t hda_collective_schedule(const hda_noc_t *, hda_collective_t, int64_t, int64_t, int64_t, hda_message_t *)
-    int64_t hda_collective_zero_load(const hda_noc_t *, hda_collective_t, int64_t, int64_t)
+    ctypedef int hda_algorithm_t
+    void hda_schedule_free(hda_schedule_t *)
+    hda_status_t hda_schedule_collective(hda_schedule_t *, const hda_group_t *, hda_collective_t, hda_algorithm_t,
+                                         int64_t) nogil
 
 cdef extern from "program.h":
     ctypedef struct hda_device_t:
@@ -79,9 +111,10 @@ cdef extern from "program.h":
         hda_dram_t dram
         hda_noc_t noc
         double link_width
-        int32_t shared, prefetch, p2p_algorithm
+        int32_t shared, prefetch, p2p_algorithm, dataflow
         int64_t device_count
-        double p2p_bandwidth, p2p_latency, launch_overhead, activation_bytes, kv_bytes
+        hda_links_t links
+        double p2p_bandwidth, launch_overhead, activation_bytes, kv_bytes
     ctypedef struct hda_op_t:
         pass
     ctypedef struct hda_block_t:
@@ -202,65 +235,175 @@ def status_text(int status):
     return (<bytes>hda_status_str(status)).decode()
 
 
+def schedule(str collective, str algorithm, members, int64_t chunk, int64_t columns=0, int64_t pieces=1):
+    """(messages, dependencies) of one collective over `members` (int64, in the order of its ring or line) with chunks of `chunk`
+    flits or bytes: arrays of `layout.MESSAGE` and int64. `columns` makes the members a grid; `pieces` cut what is pipelined.
+
+    Raises
+    ------
+    CoreError
+        If there is no such algorithm for the collective, or the members do not fit it.
+    """
+    cdef hda_group_t group
+    cdef hda_schedule_t result = hda_schedule_t(NULL, NULL, 0, 0)
+    cdef int kind = layout.COLLECTIVES[collective], how = layout.ALGORITHMS[algorithm], status
+    line = np.ascontiguousarray(members, np.int64)
+    group.members, group.size = <const int64_t *>_address(line, np.int64, 1), line.size
+    group.columns, group.pieces = columns, pieces
+    try:
+        with nogil:
+            status = hda_schedule_collective(&result, &group, kind, how, chunk)
+        _check(status)
+        messages, deps = np.empty(result.count, layout.MESSAGE), np.empty(result.dep_count, np.int64)
+        if result.count:
+            memcpy(<void *>_address(messages, layout.MESSAGE), result.messages, result.count * sizeof(hda_message_t))
+        if result.dep_count:
+            memcpy(<void *>_address(deps, np.int64), result.deps, result.dep_count * sizeof(int64_t))
+        return messages, deps
+    finally:
+        hda_schedule_free(&result)
+
+
 cdef class Network:
-    """A routed graph; keeps the arrays that C borrows. See `hdasim.device.noc` for their meaning."""
+    """A routed graph of cores; keeps the arrays that C borrows.
+
+    Parameters
+    ----------
+    router_of
+        Node -> its router.
+    link_from, link_to
+        Directed links between routers. A router's ports are in the order of its outgoing links, then its nodes.
+    next_link
+        Router x router, flattened: the link on which one forwards towards another, -1 if none.
+    order
+        Nodes along a line on which collectives place their rings.
+    columns
+        Width of a grid whose node is y * columns + x, or 0.
+    router_delay, link_delay, port_delay
+        Cycles; see csrc/noc.h.
+    virtual_channels, buffer_flits, packet_flits
+        Per input port; flits of each channel; longest packet.
+    link_dimension, link_wraps
+        Per link, where some close a ring: its dimension, and 1 if it is the one that closes.
+    """
 
     cdef hda_noc_t noc
     cdef object arrays
 
-    def __init__(self, router_of, link_to, next_link, order, int64_t router_delay, int64_t link_delay, int64_t port_delay):
-        arrays = [np.ascontiguousarray(a, np.int64) for a in (router_of, link_to, next_link, order)]
-        nodes, routers = arrays[0].size, int(round(arrays[2].size**0.5))
-        if (routers * routers != arrays[2].size or arrays[3].size != nodes or nodes < 1
-                or arrays[0].min() < 0 or arrays[0].max() >= routers
-                or (arrays[1].size and (arrays[1].min() < 0 or arrays[1].max() >= routers))
-                or arrays[2].max() >= max(arrays[1].size, 1) or sorted(arrays[3].tolist()) != list(range(nodes))):
+    def __init__(self, router_of, link_from, link_to, next_link, order, *, int64_t columns=0, int64_t router_delay=3,
+                 int64_t link_delay=1, int64_t port_delay=3, int64_t virtual_channels=8, int64_t buffer_flits=8,
+                 int64_t packet_flits=16, link_dimension=None, link_wraps=None):
+        none = np.zeros(len(link_to), np.int64)
+        named = (router_of, link_from, link_to, none if link_dimension is None else link_dimension,
+                 none if link_wraps is None else link_wraps, next_link, order)
+        arrays = [np.ascontiguousarray(a, np.int64) for a in named]
+        nodes, links, routers = arrays[0].size, arrays[2].size, int(round(arrays[5].size**0.5))
+        if (routers * routers != arrays[5].size or any(a.size != links for a in arrays[1:5]) or arrays[6].size != nodes
+                or sorted(arrays[6].tolist()) != list(range(nodes))):
             raise CoreError("the arrays of the network do not fit together")
         self.arrays = arrays
-        self.noc.node_count, self.noc.router_count, self.noc.link_count = nodes, routers, arrays[1].size
+        self.noc.node_count, self.noc.router_count, self.noc.link_count = nodes, routers, links
         self.noc.router_of = <const int64_t *>_address(arrays[0], np.int64)
-        self.noc.link_to = <const int64_t *>_address(arrays[1], np.int64)
-        self.noc.next_link = <const int64_t *>_address(arrays[2], np.int64)
-        self.noc.order = <const int64_t *>_address(arrays[3], np.int64)
+        self.noc.link_from = <const int64_t *>_address(arrays[1], np.int64)
+        self.noc.link_to = <const int64_t *>_address(arrays[2], np.int64)
+        self.noc.link_dimension = <const int64_t *>_address(arrays[3], np.int64)
+        self.noc.link_wraps = <const int64_t *>_address(arrays[4], np.int64)
+        self.noc.next_link = <const int64_t *>_address(arrays[5], np.int64)
+        self.noc.order = <const int64_t *>_address(arrays[6], np.int64)
+        self.noc.columns, self.noc.packet_flits = columns, packet_flits
         self.noc.router_delay, self.noc.link_delay, self.noc.port_delay = router_delay, link_delay, port_delay
+        self.noc.virtual_channels, self.noc.buffer_flits = virtual_channels, buffer_flits
+        _check(hda_noc_check(&self.noc))
 
-    def run(self, messages):
-        """Cycles at which each message (array of `layout.MESSAGE`) is received, and the last of them."""
-        cdef int64_t count = messages.size, makespan = 0
+    @property
+    def order(self):
+        """Nodes along the line of collectives."""
+        return self.arrays[6]
+
+    @property
+    def columns(self):
+        """Width of the grid, or 0."""
+        return self.noc.columns
+
+    def run(self, messages, deps, str mode=""):
+        """Cycles at which each message (array of `layout.MESSAGE`) is received, and the last of them.
+
+        `mode` "router" simulates flit by flit even where no message waits, "link" takes links as busy until the tail has
+        passed and buffers as unlimited even where messages wait.
+        """
+        cdef int64_t count = messages.size, dep_count = deps.size, makespan = 0
         cdef const hda_message_t *data = <const hda_message_t *>_address(messages, layout.MESSAGE)
-        scratch = np.empty(hda_noc_scratch_size(&self.noc, count) // 8 + 1, np.int64)
+        cdef const int64_t *dep_data = <const int64_t *>_address(deps, np.int64)
         done = np.empty(count, np.int64)
-        cdef void *scratch_data = <void *>_address(scratch, np.int64)
         cdef int64_t *done_data = <int64_t *>_address(done, np.int64)
-        cdef int status
+        cdef int status, flags = {"": 0, "router": HDA_NOC_ROUTER, "link": HDA_NOC_LINK}[mode]
         with nogil:
-            status = hda_noc_run(&self.noc, data, count, scratch_data, done_data, &makespan)
+            status = hda_noc_run(&self.noc, data, count, dep_data, dep_count, flags, done_data, &makespan)
         _check(status)
         return done, makespan
 
-    def schedule(self, str collective, int64_t groups, int64_t size, int64_t flits):
-        """The messages of `groups` concurrent collectives of `size` nodes with chunks of `flits` flits."""
-        cdef int kind = layout.COLLECTIVES[collective]
-        if groups < 1 or size < 1 or groups > self.noc.node_count // size:
-            raise CoreError(f"{groups} groups of {size} nodes do not fit on {self.noc.node_count} nodes")
-        messages = np.zeros(hda_collective_messages(kind, groups, size), layout.MESSAGE)
-        _check(hda_collective_schedule(&self.noc, kind, groups, size, flits,
-                                       <hda_message_t *>_address(messages, layout.MESSAGE)))
-        return messages
+    def bound(self, messages, deps):
+        """Loads of a schedule: flits over the busiest injection port, ejection port and link, flit and packet hops, and the
+        cycles that it takes at least."""
+        cdef int64_t count = messages.size, dep_count = deps.size
+        cdef const hda_message_t *data = <const hda_message_t *>_address(messages, layout.MESSAGE)
+        cdef const int64_t *dep_data = <const int64_t *>_address(deps, np.int64)
+        cdef hda_noc_load_t load
+        cdef int status
+        with nogil:
+            status = hda_noc_load(&self.noc, data, count, dep_data, dep_count, &load)
+        _check(status)
+        return {"max_inject": load.inject, "max_eject": load.eject, "max_link": load.link, "flit_hops": load.flit_hops,
+                "packet_hops": load.packet_hops, "cycles": load.cycles}
 
-    def zero_load(self, str collective, int64_t size, int64_t flits):
-        """Cycles of a collective without contention whose ring neighbours are one link apart."""
-        return hda_collective_zero_load(&self.noc, layout.COLLECTIVES[collective], size, flits)
+
+cdef class Links:
+    """The network between devices; keeps the arrays that C borrows.
+
+    Nodes 0 .. device_count - 1 are devices, others switches. `next_link` is node x node, flattened; per link: the node
+    at its far end, bytes/s, picoseconds.
+    """
+
+    cdef hda_links_t links
+    cdef object arrays
+
+    def __init__(self, int64_t device_count, link_to, next_link, bandwidth, latency, bint store_and_forward=False):
+        arrays = [np.ascontiguousarray(a, t) for a, t in
+                  ((link_to, np.int64), (next_link, np.int64), (bandwidth, np.float64), (latency, np.int64))]
+        nodes = int(round(arrays[1].size**0.5))
+        if nodes * nodes != arrays[1].size or any(arrays[i].size != arrays[0].size for i in (2, 3)):
+            raise CoreError("the arrays of the links do not fit together")
+        self.arrays = arrays
+        self.links.device_count, self.links.node_count, self.links.link_count = device_count, nodes, arrays[0].size
+        self.links.link_to = <const int64_t *>_address(arrays[0], np.int64)
+        self.links.next_link = <const int64_t *>_address(arrays[1], np.int64)
+        self.links.bandwidth = <const double *>_address(arrays[2], np.float64)
+        self.links.latency = <const int64_t *>_address(arrays[3], np.int64)
+        self.links.store_and_forward = store_and_forward
+        _check(hda_links_check(&self.links))
+
+    def run(self, messages, deps):
+        """Picoseconds at which each message (`layout.MESSAGE`, flits are bytes) is received, and the last of them."""
+        cdef int64_t count = messages.size, dep_count = deps.size, makespan = 0
+        cdef const hda_message_t *data = <const hda_message_t *>_address(messages, layout.MESSAGE)
+        cdef const int64_t *dep_data = <const int64_t *>_address(deps, np.int64)
+        done = np.empty(count, np.int64)
+        cdef int64_t *done_data = <int64_t *>_address(done, np.int64)
+        cdef int status
+        with nogil:
+            status = hda_links_run(&self.links, data, count, dep_data, dep_count, done_data, &makespan)
+        _check(status)
+        return done, makespan
 
 
 cdef class Program:
     """A compiled program. `device` is a dict with the fields of hda_device_t, some flattened; see `hdasim.device.latency`."""
 
     cdef hda_program_t *handle
-    cdef readonly object network
+    cdef readonly object network, links
     cdef readonly int64_t op_count
 
-    def __init__(self, device, Network network, ops, blocks, segments, int64_t max_rows, int64_t block_size):
+    def __init__(self, device, Network network, Links links, ops, blocks, segments, int64_t max_rows, int64_t block_size):
         cdef hda_device_t d
         d.frequency, d.core_count = device["frequency"], device["core_count"]
         d.array.rows, d.array.cols, d.array.lanes = device["array"]
@@ -274,10 +417,10 @@ cdef class Program:
         d.link_width, d.shared, d.prefetch = device["link_width"], device["shared"], device["prefetch"]
         d.p2p_algorithm = device["p2p_algorithm"]
         d.device_count = device["device_count"]
-        d.p2p_bandwidth, d.p2p_latency = device["p2p_bandwidth"], device["p2p_latency"]
+        d.dataflow, d.p2p_bandwidth, d.links = device["dataflow"], device["p2p_bandwidth"], links.links
         d.launch_overhead = device["launch_overhead"]
         d.activation_bytes, d.kv_bytes = device["activation_bytes"], device["kv_bytes"]
-        self.network = network
+        self.network, self.links = network, links
         self.op_count = ops.size
         _check(hda_program_create(&d, <const hda_op_t *>_address(ops, layout.OP, 1), ops.size,
                                   <const hda_block_t *>_address(blocks, layout.BLOCK, 1), blocks.size,

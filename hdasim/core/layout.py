@@ -7,14 +7,21 @@ CAUSES = ("sa", "mt", "vu", "dram", "global_memory", "noc", "p2p", "overhead")
 
 OP_KINDS = {"linear": 0, "experts": 1, "prefill_attention": 2, "decode_attention": 3, "vector": 4, "load": 5, "store": 6}
 ROWS = {"tokens": 0, "emit": 1, "latent": 2}
-SYNCS = {"": 0, "all_reduce": 1, "all_gather": 2}
-P2P_ALGORITHMS = {"auto": 0, "direct": 1, "ring": 2, "tree": 3}
-COLLECTIVES = {"all_gather": 0, "all_reduce": 1, "incast": 2, "folded_all_gather": 3, "folded_all_reduce": 4}
+SYNCS = {"": 0, "all_reduce": 1, "all_gather": 2, "all_to_all": 3, "send": 4}
+P2P_ALGORITHMS = {"auto": 0, "direct": 1, "ring": 2, "tree": 3, "two_shot": 4, "recursive": 5}
+DATAFLOWS_ON_CORES = {"auto": 0, "latency": 1, "throughput": 2, "row_split": 3}
+COLLECTIVES = {
+    "all_gather": 0, "reduce_scatter": 1, "all_reduce": 2, "all_to_all": 3, "broadcast": 4, "gather": 5, "send": 6,
+}  # fmt: skip
+ALGORITHMS = {
+    "ring": 0, "bidirectional": 1, "direct": 2, "one_shot": 3, "tree": 4, "recursive": 5, "two_d": 6, "two_d_bidirectional": 7,
+    "chain": 8, "row_column": 9,
+}  # fmt: skip
 
 #: hda_op_t
 OP = np.dtype(
     [
-        ("kind", "i4"), ("rows", "i4"), ("after", "i4", 2), ("sync", "i4"), ("gather", "i4"), ("sync_bytes", "f8"),
+        ("kind", "i4"), ("rows", "i4"), ("after", "i4", 2), ("sync", "i4"), ("gather", "i4"), ("elementwise", "i4"), ("sync_bytes", "f8"),
         ("k", "i8"), ("n", "i8"), ("weight_bytes", "f8"), ("experts", "i8"), ("top_k", "i8"), ("vector_ops", "f8"),
         ("reduce_bytes", "f8"), ("kv_heads", "i8"), ("group", "i8"), ("key_dim", "i8"), ("value_dim", "i8"),
         ("window", "i8"), ("kv_elements", "i8"),
@@ -28,21 +35,22 @@ SEGMENT = np.dtype([("first", "i4"), ("count", "i4"), ("repeat", "i4"), ("layers
 STEP = np.dtype(
     [
         ("time", "f8"), ("bound", "f8"), ("bound_by", "f8", 3), ("dram_bytes", "f8"), ("p2p_bytes", "f8"), ("macs", "f8", 2),
-        ("busy", "f8", len(UNITS)), ("limited", "f8", len(CAUSES)),
+        ("busy", "f8", len(UNITS)), ("limited", "f8", len(CAUSES)), ("communication", "f8", 2), ("exposed_communication", "f8", 2),
     ]
 )  # fmt: skip
 #: hda_op_step_t
 OP_STEP = np.dtype(
     [
         ("exposed", "f8"), ("unit_time", "f8", len(UNITS)), ("dram_bytes", "f8"), ("p2p_bytes", "f8"), ("macs", "f8", 2),
-        ("useful_macs", "f8"), ("limited", "f8", len(CAUSES)),
+        ("useful_macs", "f8"), ("limited", "f8", len(CAUSES)), ("noc_bytes", "f8"), ("communication", "f8", 2),
+        ("exposed_communication", "f8", 2),
     ]
 )  # fmt: skip
 #: hda_mapping_t
 MAPPING = np.dtype(
     [
         ("grid_rows", "i8"), ("grid_cols", "i8"), ("m", "i8"), ("sa_columns", "i8"), ("mt_columns", "i8"), ("row_tiles", "i8"),
-        ("column_tiles", "i8"), ("home", "i4"), ("local_bytes", "f8"), ("prefetch_bytes", "f8"),
+        ("column_tiles", "i8"), ("home", "i4"), ("dataflow", "i4"), ("local_bytes", "f8"), ("prefetch_bytes", "f8"),
     ],
     align=True,
 )  # fmt: skip
@@ -62,7 +70,7 @@ STEP_RECORD = np.dtype(
 )  # fmt: skip
 GAP = np.dtype([("seconds", "f8"), ("count", "i8")])
 #: hda_message_t
-MESSAGE = np.dtype([("source", "i8"), ("target", "i8"), ("flits", "i8"), ("after", "i8")])
+MESSAGE = np.dtype([(name, "i8") for name in ("source", "target", "flits", "delay", "first", "count")])
 #: hda_scalesim_case_t; words, cycles. `ifmap_h` and what follows is the geometry of a convolution, 0 for a GEMM.
 SCALESIM_CASE = np.dtype(
     [

@@ -11,6 +11,7 @@ from ..core._core import Program
 from ..errors import SpecError
 from ..spec.experiment import Experiment
 from ..spec.hardware import ConstantUtilization, Device, LogUtilization
+from .links import network as links
 from .noc import network
 
 _DRAM_KINDS = {"constant": 0, "log": 1, "overhead": 2}
@@ -46,7 +47,7 @@ def build(experiment: Experiment) -> Machine:
     compiled = compile_program(experiment)
     ops, blocks, segments = compiled.arrays()
     most, page = serving.max_num_batched_tokens, serving.block_size
-    core = Program(_fields(experiment), network(device), ops, blocks, segments, most, page)
+    core = Program(_fields(experiment), network(device), links(device.p2p, serving.device_count), ops, blocks, segments, most, page)
     return Machine(compiled, core, device, serving.device_count, experiment.model.kv_cache_bytes)
 
 
@@ -79,7 +80,7 @@ def _fields(experiment: Experiment) -> dict[str, Any]:
         "p2p_algorithm": layout.P2P_ALGORITHMS[serving.tp_algorithm],
         "device_count": serving.device_count,
         "p2p_bandwidth": device.p2p.bandwidth if device.p2p else 1.0,
-        "p2p_latency": device.p2p.latency if device.p2p else 0.0,
+        "dataflow": layout.DATAFLOWS_ON_CORES[device.dataflow],
         "launch_overhead": device.launch_overhead,
         "prefetch": device.prefetch,
         "activation_bytes": model.activation_bytes,

@@ -34,13 +34,21 @@ def network(device: Device) -> Network:
 def _build(noc: Noc, router_of: np.ndarray, edges: set[tuple[int, int]], step: Step, order: list[int]) -> Network:
     routers = int(router_of.max()) + 1
     links = {edge: i for i, edge in enumerate(sorted(edges))}
-    link_to = np.array([b for _, b in links], np.int64)
+    link_from, link_to = (np.array([edge[end] for edge in links], np.int64) for end in (0, 1))
     next_link = np.full((routers, routers), -1, np.int64)
     for a in range(routers):
         for b in range(routers):
             if a != b:
                 next_link[a, b] = links[a, step(a, b)]
-    return Network(router_of, link_to, next_link.ravel(), order, noc.router_delay, noc.link_delay, noc.port_delay)
+    columns = noc.columns if noc.topology in ('mesh', 'torus') and routers % noc.columns == 0 else 0
+    dimension, wraps = np.zeros(len(links), np.int64), np.zeros(len(links), np.int64)
+    if noc.topology in ("ring", "torus"):
+        k = routers if noc.topology == "ring" else min(noc.columns, routers)
+        dimension = (link_from // k != link_to // k).astype(np.int64)
+        far = np.where(dimension == 1, abs(link_from // k - link_to // k), abs(link_from % k - link_to % k))
+        wraps = (far > 1).astype(np.int64)
+    delays = {'link_dimension': dimension, 'link_wraps': wraps, 'router_delay': noc.router_delay, 'link_delay': noc.link_delay, 'port_delay': noc.port_delay}
+    return Network(router_of, link_from, link_to, next_link.ravel(), order, columns=columns, **delays)
 
 
 def _toward(a: int, b: int, size: int, wrap: bool) -> int:

@@ -117,7 +117,10 @@ class Noc(Spec):
 
 
 class P2P(Spec):
-    """Link of one device to the others: `bandwidth` per direction, `latency` per message.
+    """Links of one device to the others: `bandwidth` of all of them per direction, `latency` per message.
+
+    Messages get the share `efficiency` of the bandwidth (headers, flow control). On a `switch` all devices exchange at full bandwidth,
+    on a `ring` each has half of it towards each neighbour, `fully_connected` ones an equal part towards every other.
 
     With a `kind`, collectives among GPUs take the time that NCCL takes on links of that kind (`hdasim.device.collectives`):
     `collective_launch` passes in every one beside the steps of its algorithm; `nvls_efficiency` is the share of the links' rate
@@ -128,6 +131,8 @@ class P2P(Spec):
 
     bandwidth: BytesPerSecond
     latency: Seconds = 1e-6
+    efficiency: Fraction = 1.0
+    topology: Literal["switch", "ring", "fully_connected"] = "switch"
     kind: Literal["nvlink", "pcie", "infiniband"] | None = None
     collective_launch: Seconds = 4.2e-6
     nvls_efficiency: Fraction | None = None
@@ -139,6 +144,9 @@ class Device(Spec):
 
     `prefetch`: weights and cached keys of the next operator load while the current one runs, as a compiled program does; without
     it a transfer starts with its operator (GPU kernels). `launch_overhead` passes before every operator.
+    `dataflow` of GEMMs over cores: ``latency`` cuts weights by columns, each core reads its own from the nearest DRAM channel, and
+    all-gathers inputs; ``throughput`` cuts inputs by rows and broadcasts weights; ``row_split`` cuts weights by rows and reduces
+    partial results; ``auto`` takes the best of these and of grids of the first two for every number of tokens.
     `global_memory_bandwidth` defaults to what the NoC ports of all cores take together.
     """
 
@@ -153,6 +161,7 @@ class Device(Spec):
     p2p: P2P | None = None
     launch_overhead: Seconds = 0.0
     prefetch: bool = True
+    dataflow: Literal["auto", "latency", "throughput", "row_split"] = "auto"
 
     def __post_init__(self) -> None:
         if self.core_count > MAX_ROUTED_CORES and self.noc.topology not in ("crossbar", "shared"):

@@ -11,7 +11,8 @@ class Serving(Spec):
     `scheduler` ``vllm`` runs the attention of prefill and decode one after the other; ``ador`` runs decode attention on the MAC
     trees beside prefill attention on the arrays. `tp_method` ``megatron`` splits columns then rows with two all-reduces a layer,
     ``all_gather`` splits every weight by columns and gathers four times, ``all_reduce`` splits every weight by rows and reduces
-    four times (papers.md 3.8). `tp_algorithm` ``auto`` takes the fastest of the three for each size.
+    four times (papers.md 3.8). `tp_algorithm` ``auto`` takes the fastest for each size; ``direct`` all-reduce sends every partial
+    sum to everyone, ``two_shot`` scatters and gathers.
     """
 
     device_count: DeviceCount = 1
@@ -22,7 +23,7 @@ class Serving(Spec):
     block_size: BatchCount = 16
     memory_utilization: Fraction = 0.9
     tp_method: Literal["megatron", "all_gather", "all_reduce"] = "megatron"
-    tp_algorithm: Literal["auto", "direct", "ring", "tree"] = "auto"
+    tp_algorithm: Literal["auto", "direct", "two_shot", "ring", "tree", "recursive"] = "auto"
 
     def __post_init__(self) -> None:
         if self.max_num_batched_tokens < self.max_num_seqs:

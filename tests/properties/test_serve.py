@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hdasim.core import layout
-from hdasim.core._core import Network, Program, Serve
+from hdasim.core._core import Links, Network, Program, Serve
 
 PAGE = 4
 MAX_ROWS = 64
@@ -21,7 +21,7 @@ def tiny_program() -> Program:
     device: dict[str, Any] = {
         "frequency": 1e9, "core_count": 2, "array": (8, 8, 1), "tree": (8, 8, True), "vector_width": 8, "local_memory": 65536.0,
         "global_memory": 1e6, "global_bandwidth": 64e9, "dram": (1, 20e9, 0.0825, 0.5625, 0.05, 0.9, 0.0), "link_width": 32.0,
-        "shared": False, "prefetch": True, "p2p_algorithm": 0, "device_count": 1, "p2p_bandwidth": 1.0, "p2p_latency": 0.0,
+        "shared": False, "prefetch": True, "p2p_algorithm": 0, "device_count": 1, "p2p_bandwidth": 1.0, "dataflow": 0,
         "launch_overhead": 0.0, "activation_bytes": 2.0, "kv_bytes": 2.0,
     }  # fmt: skip
     ops = np.zeros(4, layout.OP)
@@ -40,7 +40,7 @@ def tiny_program() -> Program:
         ops[name][1:3] = value
     blocks, segments = np.zeros(1, layout.BLOCK), np.zeros(1, layout.SEGMENT)
     blocks["count"], segments["count"], segments["repeat"], segments["layers"] = 4, 1, 3, 1
-    return Program(device, Network([0, 0], [], [-1], [0, 1], 3, 1, 3), ops, blocks, segments, MAX_ROWS, PAGE)
+    return Program(device, Network([0, 0], [], [], [-1], [0, 1]), Links(2, [1, 0], [-1, 0, 1, -1], [1.0, 1.0], [0, 0]), ops, blocks, segments, MAX_ROWS, PAGE)
 
 
 PROGRAM = tiny_program()

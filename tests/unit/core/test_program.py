@@ -6,20 +6,24 @@ import numpy as np
 import pytest
 
 from hdasim.core import layout
-from hdasim.core._core import Network, Program, Serve, mt_attention_cycles
+from hdasim.core._core import Links, Network, Program, Serve, mt_attention_cycles
 from hdasim.errors import CoreError
 
 DEVICE: dict[str, Any] = {
     "frequency": 1e9, "core_count": 4, "array": (16, 16, 1), "tree": (8, 8, True), "vector_width": 16, "local_memory": 1e6,
     "global_memory": 16e6, "global_bandwidth": 256e9, "dram": (0, 100e9, 0.0, 0.0, 0.8, 0.8, 0.0), "link_width": 64.0,
     "shared": False, "prefetch": True,
-    "p2p_algorithm": 0, "device_count": 1, "p2p_bandwidth": 1.0, "p2p_latency": 0.0, "launch_overhead": 0.0,
+    "p2p_algorithm": 0, "device_count": 1, "p2p_bandwidth": 1.0, "dataflow": 0, "launch_overhead": 0.0,
     "activation_bytes": 2.0, "kv_bytes": 2.0,
 }  # fmt: skip
 
 
+def links() -> Links:
+    return Links(2, [1, 0], [-1, 0, 1, -1], [1.0, 1.0], [0, 0])
+
+
 def crossbar(nodes: int = 4) -> Network:
-    return Network([0] * nodes, [], [-1], list(range(nodes)), 3, 1, 3)
+    return Network([0] * nodes, [], [], [-1], list(range(nodes)))
 
 
 def table(dtype: np.dtype, *rows: dict[str, Any]) -> np.ndarray:
@@ -37,7 +41,7 @@ def op(kind: str, **fields: Any) -> dict[str, Any]:
 def program(*ops: dict[str, Any], max_rows: int = 64, block_size: int = 4, **device: Any) -> Program:
     blocks = table(layout.BLOCK, {"first": 0, "count": len(ops)})
     segments = table(layout.SEGMENT, {"first": 0, "count": 1, "repeat": 1, "layers": 1})
-    return Program({**DEVICE, **device}, crossbar(), table(layout.OP, *ops), blocks, segments, max_rows, block_size)
+    return Program({**DEVICE, **device}, crossbar(), links(), table(layout.OP, *ops), blocks, segments, max_rows, block_size)
 
 
 def step(target: Program, q_len: list[int], past: list[int], emit_count: int = 0, **flags: bool) -> tuple[Any, np.ndarray]:
@@ -194,10 +198,10 @@ def test_blocks_and_segments_out_of_range(first: int, count: int) -> None:
     whole = table(layout.SEGMENT, {**one, "repeat": 1})
     part = table(layout.BLOCK, {"first": first, "count": count})
     with pytest.raises(CoreError, match="out of range"):
-        Program(DEVICE, crossbar(), ops, part, whole, 8, 4)
+        Program(DEVICE, crossbar(), links(), ops, part, whole, 8, 4)
     whole = table(layout.SEGMENT, {"first": first, "count": count, "repeat": 1})
     with pytest.raises(CoreError, match="out of range"):
-        Program(DEVICE, crossbar(), ops, table(layout.BLOCK, one), whole, 8, 4)
+        Program(DEVICE, crossbar(), links(), ops, table(layout.BLOCK, one), whole, 8, 4)
 
 
 @pytest.mark.parametrize(("max_rows", "block_size"), [(0, 4), (2**24 + 1, 4), (8, 0), (8, 2**20 + 1)])
