@@ -24,6 +24,14 @@ void resolve_feed_time(work_t *work, double port, double global) {
 
 void resolve_sync(const hda_device_t *device, const hda_op_t *op, int64_t rows, work_t *work) {
     const double d = (double)device->device_count, size = (double)rows * op->sync_bytes;
+    if (op->sync == HDA_SYNC_SEND || (op->sync == HDA_SYNC_ALL_TO_ALL && d > 1)) {
+        const double moved = op->sync == HDA_SYNC_SEND ? size : (d - 1) * size / (d * d);
+        if (rows == 0) return;
+        work->p2p_bytes = moved;
+        work->p2p_least = moved / device->p2p_bandwidth;
+        work->p2p = work->p2p_least + device->p2p_latency;
+        return;
+    }
     if (op->sync == HDA_SYNC_NONE || device->device_count < 2 || rows == 0) return;
     const double rounds = ceil(log2(d)), beta = size / device->p2p_bandwidth,
                  alpha = device->p2p_latency;

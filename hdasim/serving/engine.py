@@ -33,7 +33,7 @@ def serve(machine: Machine, serving: Serving, requests: Requests, progress: Prog
     A KeyboardInterrupt ends the run cleanly with what was done until then.
     """
     loop = Serve(
-        machine.core,
+        [machine.core],
         np.ascontiguousarray(requests.arrival_s, np.float64),
         np.ascontiguousarray(requests.input_len, np.int64),
         np.ascontiguousarray(requests.output_len, np.int64),

@@ -297,7 +297,8 @@ static void run_serve(bytes_t *in, hda_program_t *program) {
     const hda_serve_config_t config = {integer(in, 1, REQUESTS), integer(in, 1, ROWS),
                                        integer(in, 1, 16), integer(in, 0, 40), byte(in) % 2};
     hda_serve_t *serve;
-    if (hda_serve_create(program, &config, count, arrival, input_len, output_len, &serve) != HDA_OK)
+    if (hda_serve_create(&program, 1, &config, count, arrival, input_len, output_len, &serve) !=
+        HDA_OK)
         return;
     hda_step_record_t records[RECORDS];
     hda_gap_t gaps[REQUESTS + 4];

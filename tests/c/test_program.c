@@ -147,8 +147,8 @@ static void refused_programs(void) {
     REFUSE(next_link[0], -2, 0);
 
     REFUSE(ops[2].kind, -1, 7);
-    REFUSE(ops[2].rows, -1, 3);
-    REFUSE(ops[2].sync, -1, 3);
+    REFUSE(ops[2].rows, -1, 4);
+    REFUSE(ops[2].sync, -1, 5);
     REFUSE(ops[2].sync_bytes, -1, NAN, INFINITY);
     REFUSE(ops[2].after[0], -3, 1, 2,
            1000); /* op 2 is the second of its block: it may wait for 0 */
@@ -207,7 +207,7 @@ static void serving(void) {
     const int64_t input_len[4] = {10, 10, 1, 30}, output_len[4] = {6, 6, 1, 7};
     const hda_serve_config_t config = {8, 16, TINY_PAGE, 7, 1};
     hda_serve_t *serve;
-    CHECK_INT(hda_serve_create(program, &config, 4, arrival, input_len, output_len, &serve),
+    CHECK_INT(hda_serve_create(&program, 1, &config, 4, arrival, input_len, output_len, &serve),
               HDA_OK);
     hda_step_record_t records[4];
     hda_gap_t gaps[8];
@@ -260,17 +260,19 @@ static void refused_serving(void) {
     const int64_t one = 1;
     hda_serve_t *serve;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        CHECK_INT(hda_serve_create(program, &bad[i], 1, &arrival, &one, &one, &serve), HDA_E_RANGE);
-    CHECK_INT(hda_serve_create(program, &good, 0, &arrival, &one, &one, &serve), HDA_E_RANGE);
+        CHECK_INT(hda_serve_create(&program, 1, &bad[i], 1, &arrival, &one, &one, &serve),
+                  HDA_E_RANGE);
+    CHECK_INT(hda_serve_create(&program, 1, &good, 0, &arrival, &one, &one, &serve), HDA_E_RANGE);
     const double falling[2] = {1, 0}, wrong[] = {-1, NAN, INFINITY};
     const int64_t ones[2] = {1, 1}, lengths[] = {0, -1, ((int64_t)1 << 35) + 1, INT64_MAX};
-    CHECK_INT(hda_serve_create(program, &good, 2, falling, ones, ones, &serve), HDA_E_RANGE);
+    CHECK_INT(hda_serve_create(&program, 1, &good, 2, falling, ones, ones, &serve), HDA_E_RANGE);
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
-        CHECK_INT(hda_serve_create(program, &good, 1, &wrong[i], &one, &one, &serve), HDA_E_RANGE);
-    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
-        CHECK_INT(hda_serve_create(program, &good, 1, &arrival, &lengths[i], &one, &serve),
+        CHECK_INT(hda_serve_create(&program, 1, &good, 1, &wrong[i], &one, &one, &serve),
                   HDA_E_RANGE);
-        CHECK_INT(hda_serve_create(program, &good, 1, &arrival, &one, &lengths[i], &serve),
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        CHECK_INT(hda_serve_create(&program, 1, &good, 1, &arrival, &lengths[i], &one, &serve),
+                  HDA_E_RANGE);
+        CHECK_INT(hda_serve_create(&program, 1, &good, 1, &arrival, &one, &lengths[i], &serve),
                   HDA_E_RANGE);
         CHECK(serve == NULL);
     }
@@ -280,7 +282,7 @@ static void refused_serving(void) {
     hda_gap_t gap;
     int64_t step_count, gap_count, finished;
     double now;
-    CHECK_INT(hda_serve_create(program, &none, 1, &arrival, &one, &one, &serve), HDA_OK);
+    CHECK_INT(hda_serve_create(&program, 1, &none, 1, &arrival, &one, &one, &serve), HDA_OK);
     CHECK_INT(hda_serve_run(serve, 1, &record, &step_count, 1, &gap, &gap_count), HDA_OK);
     CHECK_INT(step_count, 0);
     hda_serve_progress(serve, &finished, &now);
@@ -289,7 +291,7 @@ static void refused_serving(void) {
     /* a budget beyond the program's rows shows when a step needs them */
     const hda_serve_config_t wide = {8, TINY_ROWS + 1, TINY_PAGE, 1000, 1};
     const int64_t prompt = TINY_ROWS + 1;
-    CHECK_INT(hda_serve_create(program, &wide, 1, &arrival, &prompt, &one, &serve), HDA_OK);
+    CHECK_INT(hda_serve_create(&program, 1, &wide, 1, &arrival, &prompt, &one, &serve), HDA_OK);
     CHECK_INT(hda_serve_run(serve, 1, &record, &step_count, 1, &gap, &gap_count), HDA_E_STEP);
     CHECK_INT(step_count, 0);
     hda_serve_destroy(serve);

@@ -58,7 +58,7 @@ class Case:
 
     def serve(self) -> Serve:
         return Serve(
-            PROGRAM, np.array(self.arrival), np.array(self.input_len), np.array(self.output_len), self.max_num_seqs,
+            [PROGRAM], np.array(self.arrival), np.array(self.input_len), np.array(self.output_len), self.max_num_seqs,
             self.max_num_batched_tokens, PAGE, self.block_count, self.chunked,
         )  # fmt: skip
 
