@@ -6,13 +6,13 @@ reduced.
 
 Expert parallel, for T tokens and d devices, as DeepSeek serves V3 (its report, section 3.4: attention tensor parallel with
 sequence parallelism, experts reached by all-to-all) and as vLLM does with its sequence-parallel MoE: attention stays tensor
-parallel and ends with a reduce-scatter, after which each device owns T/d tokens; it normalises and routes those, sends each to its top_k
-experts (dispatch) and gets their outputs back (combine), an all-to-all of T * top_k * H * b / d * (d-1)/d bytes per device each;
-shared experts are whole on every device and see its own tokens; an all-gather of H then gives the next layer all tokens. The
-reduce-scatter is counted as the exchange it is when done directly, an all-to-all of d summands: T * H * b * (d-1)/d bytes per
-device, what a ring moves as well. Unlike in vLLM, whose expert-parallel group spans data-parallel ranks too, replicas share
-nothing. What is sent has the type of activations (DeepSeek dispatches in 8 bits), and a token whose experts share a device is
-sent once for each, as the formula has it.
+parallel and ends with a reduce-scatter, after which each device owns T/d tokens. It normalises and routes those, sends each to
+its top_k experts (dispatch) and gets their outputs back (combine), an all-to-all of T * top_k * H * b / d * (d-1)/d bytes per
+device each. Shared experts are whole on every device and see its own tokens. An all-gather of H then gives the next layer all
+tokens. The reduce-scatter is counted as the exchange it is when done directly, an all-to-all of d summands: T * H * b * (d-1)/d
+bytes per device, what a ring moves as well. Unlike in vLLM, whose expert-parallel group spans data-parallel ranks too, replicas
+share nothing. What is sent has the type of activations (DeepSeek dispatches in 8 bits), and a token whose experts share a device
+is sent once for each, as the formula has it.
 
 Load: routing is uniform. The busiest device computes ceil(T * top_k / d) rows and reads (E/d) (1 - (1 - top_k/E)^T) of its E/d
 experts (papers.md 3.1), at least one; all devices are taken to be as slow as that.

@@ -222,21 +222,24 @@ def _check_weights(experiment: Experiment) -> None:
 def _advice(experiment: Experiment) -> str:
     """The smallest device_count that divides the model and holds weights with a tenth to spare for keys and values.
 
-    If no group is large enough, the fewest devices that do in several stages.
+    Also more stages, if that takes fewer devices; if no group is large enough, the fewest devices that do in several stages.
     """
-    serving, stages = experiment.serving, experiment.serving.pipeline_parallel_size
-    layers = experiment.model.num_hidden_layers
-    groups = [d for d in range(1, experiment.model.num_attention_heads + 1) if _divides(experiment.model, serving, d)]
+    model, serving = experiment.model, experiment.serving
+    present, stages = serving.device_count, serving.pipeline_parallel_size
+    groups = [d for d in range(1, model.num_attention_heads + 1) if _divides(model, serving, d)]
+    plans = [(d * s, s, d) for d in groups for s in _fewest_stages(experiment, d)]
+    longer = next((s for _, s, d in plans if d == present and s > stages), 0)
     for count in groups:
-        if count > serving.device_count and _holds(experiment, count, stages):
-            return f"set serving.device_count to {count}"
-    plans = [(d * s, s, d) for d in groups for s in _fewest_stages(experiment, d) if s > stages or d > serving.device_count]
+        if count > present and _holds(experiment, count, stages):
+            fewer = longer and longer * present < count * stages
+            return f"set serving.device_count to {count}" + (f", or pipeline_parallel_size to {longer}" if fewer else "")
+    if longer:
+        return f"set serving.pipeline_parallel_size to {longer}"
     if plans:
         _, stages, count = min(plans)
-        also = f" and device_count to {count}" if count != serving.device_count else ""
-        return f"set serving.pipeline_parallel_size to {stages}{also}"
+        return f"set serving.pipeline_parallel_size to {stages} and device_count to {count}"
     return (
-        f"no pipeline of up to {layers} stages (its layers) of up to {max(groups)} devices (its attention heads) holds it; "
+        f"no pipeline of up to {model.num_hidden_layers} stages (its layers) of up to {max(groups)} devices (its heads) holds it; "
         "use devices with more memory"
     )
 

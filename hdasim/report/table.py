@@ -148,9 +148,9 @@ def print_step(title: str, step: Any, rows: list[dict[str, Any]], console: Conso
     for r in rows:
         table.add_row(
             r["operator"], *([str(r["stage"])] if staged else []), str(r["repeat"]), r["unit"], _number(r["time"] * 1e6, 1),
-            _number(r["exposed"] * 1e6, 1), _percent(r["share"]), _number(r["dram_bytes"] / 1e6, 1), _number(r["p2p_bytes"] / 1e6, 2),
-            _number(r["flops"] / 1e9, 1), _percent(r["utilization"]), _percent(r["bandwidth"]), _number(r["bound"] * 1e6, 1),
-            CAUSE_NAMES.get(r["limited_by"], r["limited_by"]),
+            _number(r["exposed"] * 1e6, 1), _percent(r["share"]), _number(r["dram_bytes"] / 1e6, 1),
+            _number(r["p2p_bytes"] / 1e6, 2), _number(r["flops"] / 1e9, 1), _percent(r["utilization"]), _percent(r["bandwidth"]),
+            _number(r["bound"] * 1e6, 1), CAUSE_NAMES.get(r["limited_by"], r["limited_by"]),
         )  # fmt: skip
     console.print(table, highlight=False)
     bounds = ", ".join(f"{n} {show(float(v), 's')}" for n, v in zip(("compute", "DRAM", "links"), step["bound_by"], strict=True))

@@ -251,6 +251,63 @@ static void serving(void) {
     hda_program_destroy(program);
 }
 
+/* One request alone passes through stage, link and stage one after the other; two requests overlap. */
+static void pipeline(void) {
+    static tiny_t tiny;
+    hda_program_t *stage = create(), *link = NULL;
+    tiny_init(&tiny);
+    tiny.ops[0] = (hda_op_t){
+        .kind = HDA_OP_VECTOR, .after = {-1, -2}, .sync = HDA_SYNC_SEND, .sync_bytes = 50e3};
+    const hda_segment_t once = {0, 1, 1, 0};
+    tiny.device.device_count = 1;
+    CHECK_INT(hda_program_create(&tiny.device, tiny.ops, 1, tiny.blocks, 1, &once, 1, TINY_ROWS,
+                                 TINY_PAGE, &link),
+              HDA_OK);
+    hda_program_t *const programs[3] = {stage, link, stage};
+    const hda_serve_config_t config = {8, 10, TINY_PAGE, 40, 1};
+    const double arrival[2] = {0, 0};
+    const int64_t input_len[2] = {10, 10}, output_len[2] = {5, 5};
+    double alone = 0, busy[3];
+    for (int64_t count = 1; count <= 2; count++) {
+        hda_serve_t *serve;
+        hda_step_record_t records[16];
+        hda_gap_t gaps[80];
+        int64_t step_count, gap_count, finished;
+        double now;
+        CHECK_INT(
+            hda_serve_create(programs, 3, &config, count, arrival, input_len, output_len, &serve),
+            HDA_OK);
+        CHECK_INT(hda_serve_run(serve, 16, records, &step_count, 80, gaps, &gap_count), HDA_OK);
+        CHECK_INT(step_count, 5 * count);
+        CHECK_INT(gap_count, 4 * count);
+        hda_serve_progress(serve, &finished, &now);
+        hda_serve_busy(serve, busy);
+        CHECK_NEAR(busy[0], busy[2], 1e-12);
+        /* 10 tokens, then 4 x 1: 14 x 50 kB at 50 GB/s is 14 us, and five times the latency of 1 us */
+        CHECK_NEAR(busy[1], (double)count * 19e-6, 1e-12);
+        if (count == 1) {
+            alone = now;
+            CHECK_NEAR(now, busy[0] + busy[1] + busy[2], 1e-12);
+        } else {
+            CHECK(now < 2 * alone - 1e-6 && now > alone);
+            CHECK(records[1].start >= records[0].start &&
+                  records[1].start < records[0].start + records[0].time);
+        }
+        hda_serve_destroy(serve);
+    }
+    tiny.device.p2p_bandwidth = 0;
+    CHECK_INT(hda_program_create(&tiny.device, tiny.ops, 1, tiny.blocks, 1, &once, 1, TINY_ROWS,
+                                 TINY_PAGE, &link),
+              HDA_E_RANGE);
+    hda_serve_t *serve;
+    for (int64_t bad = 0; bad <= 2; bad += 2)
+        CHECK_INT(
+            hda_serve_create(programs, bad, &config, 1, arrival, input_len, output_len, &serve),
+            HDA_E_RANGE);
+    hda_program_destroy(programs[1]);
+    hda_program_destroy(stage);
+}
+
 static void refused_serving(void) {
     hda_program_t *program = create();
     const hda_serve_config_t good = {8, 16, TINY_PAGE, 7, 1};
@@ -304,6 +361,7 @@ int main(void) {
     mapping();
     refused_programs();
     serving();
+    pipeline();
     refused_serving();
     return failures != 0;
 }
