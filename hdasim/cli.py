@@ -284,6 +284,9 @@ def _compile(args: argparse.Namespace) -> int:
     for stage, numbers in machine.distinct_stages().items():
         title = f"Stage {', '.join(map(str, numbers))} of {len(machine.stages)}\n" if len(machine.stages) > 1 else ""
         text += title + describe(stage.compiled, stage.core, machine.device, tokens, most)
+    if machine.link is not None:
+        each = machine.link.compiled.ops[0].sync_bytes
+        text += f"Between stages\n p2p   send $T x {each:,.0f} B, each device to its peer\n"
     if args.json:
         first, *others = (dataclasses.asdict(stage.compiled) for stage in machine.stages)
         rest = {"stages": [first, *others]} if others else first

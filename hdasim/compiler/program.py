@@ -238,10 +238,8 @@ def _advice(experiment: Experiment) -> str:
     if plans:
         _, stages, count = min(plans)
         return f"set serving.pipeline_parallel_size to {stages} and device_count to {count}"
-    return (
-        f"no pipeline of up to {model.num_hidden_layers} stages (its layers) of up to {max(groups)} devices (its heads) holds it; "
-        "use devices with more memory"
-    )
+    most = f"{model.num_hidden_layers} stages (its layers) of up to {max(groups)} devices (its attention heads)"
+    return f"no pipeline of up to {most} holds it; use devices with more memory"
 
 
 def _divides(model: Model, serving: Serving, devices: int) -> bool:

@@ -50,7 +50,6 @@ class _Replica:
     def __init__(self, machine: Machine, serving: Serving, requests: Requests, own: slice):
         self.own = own
         self.parts: list[tuple[np.ndarray, np.ndarray]] = []
-        self.finished, self.count = 0, 0
         self.loop = Serve(
             [part.core for part in machine.chain],
             np.ascontiguousarray(requests.arrival_s[own], np.float64),
@@ -63,15 +62,13 @@ class _Replica:
             serving.enable_chunked_prefill,
         )
 
-    def run(self) -> float | None:
-        """Run a slice: the clock in seconds, None when all was done before."""
+    def run(self) -> int:
+        """Run a slice; returns its steps, 0 when all was done before."""
         new_steps, new_gaps = self.loop.run(SLICE)
-        if not new_steps.size:
-            return None
-        self.parts.append((new_steps, new_gaps.copy()))  # at once: an interrupt never separates the two
-        self.count += new_steps.size
-        self.finished, now = self.loop.progress()
-        return now
+        if new_steps.size:
+            full = new_steps.size == SLICE
+            self.parts.append((new_steps if full else new_steps.copy(), new_gaps.copy()))  # both at once
+        return new_steps.size
 
 
 def serve(machine: Machine, serving: Serving, requests: Requests, progress: Progress | None = None) -> Served:
@@ -83,18 +80,20 @@ def serve(machine: Machine, serving: Serving, requests: Requests, progress: Prog
     count = min(serving.data_parallel_size, len(requests))
     replicas = [_Replica(machine, serving, requests, slice(i, None, serving.data_parallel_size)) for i in range(count)]
     clocks = [(0.0, i) for i in range(count)]
-    interrupted = False
+    finished, done, steps, interrupted = [0] * count, 0, 0, False
     try:
         while clocks:
             index = clocks[0][1]
-            now = replicas[index].run()
-            if now is None:
+            new_steps = replicas[index].run()
+            if not new_steps:
                 heapq.heappop(clocks)
                 continue
+            now_finished, now = replicas[index].loop.progress()
             heapq.heapreplace(clocks, (now, index))
+            done, steps = done + now_finished - finished[index], steps + new_steps
+            finished[index] = now_finished
             if progress is not None:
-                done = (sum(r.finished for r in replicas), sum(r.count for r in replicas))
-                progress(done[0], len(requests), clocks[0][0], done[1])
+                progress(done, len(requests), clocks[0][0], steps)
     except KeyboardInterrupt:
         interrupted = True
     return _merged(requests, replicas, serving.data_parallel_size, interrupted)
@@ -103,7 +102,7 @@ def serve(machine: Machine, serving: Serving, requests: Requests, progress: Prog
 def _merged(requests: Requests, replicas: list[_Replica], count: int, interrupted: bool) -> Served:
     parts = [part for r in replicas for part in r.parts]
     steps, gaps = (_joined([part[i] for part in parts], t) for i, t in enumerate((layout.STEP_RECORD, layout.GAP)))
-    replica = np.repeat(np.arange(len(replicas)), [r.count for r in replicas])
+    replica = np.repeat(np.arange(len(replicas)), [sum(part[0].size for part in r.parts) for r in replicas])
     if len(replicas) > 1:
         order = np.argsort(steps["start"], kind="stable")
         steps, replica = steps[order], replica[order]
