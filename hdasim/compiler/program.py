@@ -182,14 +182,14 @@ def _embedding_bytes(model: Model, stage: Stage, vocab: int) -> float:
 
 def _memory_map(experiment: Experiment, stage: Stage, program: CompiledProgram) -> MemoryMap:
     model, serving, device = experiment.model, experiment.serving, experiment.device
-    b, group = model.activation_bytes, serving.device_count
-    weights = sum(op.weight_size * times for op, times in zip(program.ops, program.repeats(), strict=True))
+    b, group, ops = model.activation_bytes, serving.device_count, program.ops
+    weights = sum(op.weight_size * times for op, times in zip(ops, program.repeats(), strict=True))
     weights += _embedding_bytes(model, stage, -(-model.vocab_size // group))
-    linear = [op for op in program.ops if op.kind == "linear" and op.rows != "emit"]
-    widest = max((op.k + op.n) / (group if op.rows == "share" else 1) for op in linear)
+    owned = {"tokens": 1, "latent": 1, "share": group}
+    widest = max((op.k + op.n) / owned[op.rows] for op in ops if op.kind == "linear" and op.rows != "emit")
     spill = serving.max_num_batched_tokens * widest * b
     activations = spill if spill > device.global_memory / 2 else 0.0
-    elements = {op.kv_elements for op in program.ops if op.kv_elements}
+    elements = {op.kv_elements for op in ops if op.kv_elements}
     page = serving.block_size * len(stage.layers) * max(elements) * model.kv_cache_bytes
     usable = device.dram.capacity * serving.memory_utilization
     pages = int((usable - weights - activations) // page)

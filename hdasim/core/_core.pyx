@@ -330,7 +330,8 @@ cdef class Serve:
         handles = np.zeros(len(self.programs), np.uintp)
         for i, program in enumerate(self.programs):
             handles[i] = <size_t>program.handle
-        _check(hda_serve_create(<hda_program_t *const *>_address(handles, np.uintp, 1), handles.size, &config, arrival.size, <const double *>_address(arrival, np.float64, 1),
+        _check(hda_serve_create(<hda_program_t *const *>_address(handles, np.uintp, 1), handles.size, &config, arrival.size,
+                                <const double *>_address(arrival, np.float64, 1),
                                 <const int64_t *>_address(input_len, np.int64, arrival.size),
                                 <const int64_t *>_address(output_len, np.int64, arrival.size), &self.handle))
 
