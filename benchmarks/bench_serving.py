@@ -34,3 +34,9 @@ def test_saturated(benchmark: Any, experiment: Experiment, unit: str) -> None:
     lengths = load_workload("traces/azure-conv-like.yaml")[0].lengths
     workload = Workload(arrival=PoissonArrival(request_rate=float("inf")), lengths=lengths, num_prompts=10_000)
     _run(benchmark, msgspec.structs.replace(experiment, workload=workload), unit)
+
+
+def test_pipeline(benchmark: Any, experiment: Experiment) -> None:
+    """The shipped trace on four stages: each step is executed by three programs (first, middle, last) and a link."""
+    serving = msgspec.structs.replace(experiment.serving, pipeline_parallel_size=4)
+    _run(benchmark, msgspec.structs.replace(experiment, serving=serving), "steps")

@@ -62,7 +62,7 @@ static void producer(const hda_program_t *program, const hda_block_t *block, con
         if (before->sync != HDA_SYNC_NONE && program->device.device_count > 1) return;
         const int fresh = before->kind == HDA_OP_PREFILL_ATTENTION ||
                           before->kind == HDA_OP_DECODE_ATTENTION ||
-                          before->rows == HDA_ROWS_LATENT;
+                          before->rows == HDA_ROWS_LATENT || before->rows == HDA_ROWS_SHARE;
         *compute = fresh ? -1 : engine_duration(&program->device, &work[index]);
         *tiles = fresh ? 16 : work[index].output_tiles;
     }

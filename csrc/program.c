@@ -22,7 +22,7 @@ static int within(int64_t x, int64_t least) { return x >= least && x <= WIDEST; 
 static int bad_op(const hda_op_t *op) {
     const int64_t limit = (int64_t)1 << 38;
     if (op->kind < HDA_OP_LINEAR || op->kind > HDA_OP_STORE || op->rows < HDA_ROWS_TOKENS ||
-        op->rows > HDA_ROWS_LATENT || op->sync < HDA_SYNC_NONE || op->sync > HDA_SYNC_SEND)
+        op->rows > HDA_ROWS_SHARE || op->sync < HDA_SYNC_NONE || op->sync > HDA_SYNC_SEND)
         return 1;
     if (op->k < 0 || op->n < 0 || op->k > limit || op->n > limit || !natural(op->sync_bytes) ||
         !natural(op->vector_ops) || !natural(op->reduce_bytes))
@@ -33,7 +33,8 @@ static int bad_op(const hda_op_t *op) {
     if (op->kind != HDA_OP_LINEAR && op->kind != HDA_OP_EXPERTS) return 0;
     if (op->k < 1 || op->n < 1 || op->n > limit / op->k || !positive(op->weight_bytes)) return 1;
     return op->kind == HDA_OP_EXPERTS &&
-           (!within(op->experts, 1) || op->top_k < 1 || op->top_k > op->experts);
+           (!within(op->experts, 1) || !within(op->group, 0) || op->top_k < 1 ||
+            op->top_k > op->experts * hda_max64(op->group, 1));
 }
 
 static int bad_program(const hda_op_t *ops, int64_t op_count, const hda_block_t *blocks,
@@ -76,6 +77,11 @@ static int bad_core(const hda_device_t *d) {
            d->vector_width < 1 || !(d->local_memory > 0) || !(d->local_memory <= 1e18);
 }
 
+static int bad_links(const hda_device_t *d) {
+    return !positive(d->p2p_bandwidth) || hda_links_check(&d->links) != HDA_OK ||
+           d->links.device_count < hda_max64(d->device_count, 2);
+}
+
 static int bad_device(const hda_device_t *d) {
     if (bad_core(d) || bad_dram(&d->dram) || !positive(d->frequency) || !within(d->core_count, 1) ||
         !natural(d->global_memory) || !positive(d->global_bandwidth) || !positive(d->link_width) ||
@@ -85,11 +91,15 @@ static int bad_device(const hda_device_t *d) {
         d->p2p_algorithm >= HDA_P2P_COUNT || d->dataflow < HDA_FLOW_AUTO ||
         d->dataflow > HDA_FLOW_ROW_SPLIT)
         return 1;
-    if (d->device_count > 1 &&
-        (!positive(d->p2p_bandwidth) || hda_links_check(&d->links) != HDA_OK ||
-         d->links.device_count < d->device_count))
-        return 1;
+    if (d->device_count > 1 && bad_links(d)) return 1;
     return !d->shared && (hda_noc_check(&d->noc) != HDA_OK || d->noc.node_count < d->core_count);
+}
+
+/* A transfer to the next stage needs a link, whatever the number of devices in the group. */
+static int bad_sends(const hda_device_t *d, const hda_op_t *ops, int64_t op_count) {
+    for (int64_t i = 0; i < op_count; i++)
+        if (ops[i].sync == HDA_SYNC_SEND && bad_links(d)) return 1;
+    return 0;
 }
 
 static void count_repeats(hda_program_t *program) {
@@ -110,7 +120,8 @@ hda_status_t hda_program_create(const hda_device_t *device, const hda_op_t *ops,
     *out = NULL;
     if (bad_device(device) || max_rows < 1 || max_rows > (int64_t)1 << 24 ||
         !within(block_size, 1) ||
-        bad_program(ops, op_count, blocks, block_count, segments, segment_count))
+        bad_program(ops, op_count, blocks, block_count, segments, segment_count) ||
+        bad_sends(device, ops, op_count))
         return HDA_E_RANGE;
     hda_program_t *program = calloc(1, sizeof *program);
     if (program == NULL) return HDA_E_MEMORY;

@@ -91,14 +91,18 @@ typedef enum {
     HDA_ROWS_TOKENS = 0, /* all tokens of the step */
     HDA_ROWS_EMIT = 1,   /* sequences that emit a token */
     HDA_ROWS_LATENT = 2, /* MLA: decode tokens plus all prefill context that is up-projected */
+    HDA_ROWS_SHARE =
+        3, /* the most of the step's tokens that one device owns, where they are divided: ceil(tokens / device_count) */
 } hda_rows_t;
 
+/* What follows an operator on the links between devices, where S = rows * sync_bytes. */
 typedef enum {
     HDA_SYNC_NONE = 0,
-    HDA_SYNC_ALL_REDUCE = 1,
-    HDA_SYNC_ALL_GATHER = 2,
-    HDA_SYNC_ALL_TO_ALL = 3, /* between devices that hold 1 / d of the rows each */
-    HDA_SYNC_SEND = 4,       /* to the next stage of a pipeline */
+    HDA_SYNC_ALL_REDUCE = 1, /* S: the tensor of which every device has a summand */
+    HDA_SYNC_ALL_GATHER = 2, /* S: the tensor of which every device has a part */
+    HDA_SYNC_ALL_TO_ALL =
+        3, /* S: what all devices hold together before (and after), S / d^2 from each to each */
+    HDA_SYNC_SEND = 4, /* S from this device to one other, of the next pipeline stage */
 } hda_sync_t;
 
 /* One operator of a block, for one device. Unused fields are zero. */
@@ -111,11 +115,12 @@ typedef struct {
     double sync_bytes;   /* bytes per row of the whole synchronised tensor */
     int64_t k, n;        /* GEMM sizes; vector: n elements per row; load/store: n bytes per row */
     double weight_bytes; /* bytes per weight */
-    int64_t experts, top_k; /* EXPERTS */
+    int64_t experts, top_k; /* EXPERTS: on this device, and chosen by each token among all */
     double vector_ops;      /* operations per element (vector), per score (attention) */
     double
         reduce_bytes; /* bytes per row all-reduced between the cores of a row group (norm statistics) */
-    int64_t kv_heads, group; /* attention: kv heads on this device and query heads per kv head */
+    int64_t kv_heads,
+        group; /* attention: kv heads on this device and query heads per kv head; EXPERTS: group devices hold `experts` whole experts each (0: one) */
     int64_t key_dim, value_dim;
     int64_t window;      /* 0: full attention */
     int64_t kv_elements; /* cached elements read per token */

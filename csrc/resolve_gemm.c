@@ -154,10 +154,14 @@ hda_status_t resolve_linear(hda_program_t *program, const hda_op_t *op, int64_t 
     return resolve_cut(program, op, rows, grid, cut, estimate, work);
 }
 
-/* Expected number of distinct experts that `tokens` tokens hit under uniform routing: E (1 - (1 - k/E)^T) (papers.md 3.1). */
+/* Expected number of distinct experts of this device that `tokens` tokens hit under uniform routing, which gives each of all E experts a
+ * token with probability k / E: experts (1 - (1 - k/E)^T) (papers.md 3.1). Where several devices hold experts, the busiest holds no less
+ * than one of those hit. */
 static double experts_hit(const hda_op_t *op, int64_t tokens) {
-    const double e = (double)op->experts;
-    return e * -expm1((double)tokens * log1p(-(double)op->top_k / e));
+    const double own = (double)op->experts, e = own * (double)hda_max64(op->group, 1);
+    if ((double)op->top_k >= e) return own;
+    const double hit = own * -expm1((double)tokens * log1p(-(double)op->top_k / e));
+    return op->group > 1 ? hda_fmax(hit, 1.0) : hit;
 }
 
 /* Grouped GEMM: column folds of all experts hit are dealt over `cores` cores; each streams its expert's tokens. */
@@ -165,8 +169,9 @@ static hda_status_t resolve_grouped(hda_program_t *program, const hda_op_t *op, 
                                     int64_t cores, int64_t core, int estimate, work_t *work) {
     const hda_device_t *device = &program->device;
     const int64_t rows = *(const int64_t *)demand;
-    const double hit = op->top_k >= op->experts ? (double)op->experts : experts_hit(op, rows);
-    const double assigned = (double)(rows * op->top_k), k = (double)op->k, n = (double)op->n;
+    const double hit = experts_hit(op, rows), k = (double)op->k, n = (double)op->n;
+    const double assigned =
+        (double)hda_ceil_div(rows * op->top_k, hda_max64(op->group, 1)); /* the busiest device */
     const double b = device->activation_bytes, port = device->link_width * device->frequency;
     const int64_t m = (int64_t)ceil(assigned / hit), columns = (int64_t)ceil(hit * n);
     const int64_t own = core < cores ? hda_share(columns, cores, core) : 0;

@@ -72,24 +72,27 @@ static hda_status_t count_rows(hda_program_t *program, const hda_batch_t *batch,
     return HDA_OK;
 }
 
-static int64_t rows_of(const hda_op_t *op, const rows_t *rows) {
+static int64_t rows_of(const hda_op_t *op, const rows_t *rows, int64_t devices) {
     if (op->rows == HDA_ROWS_EMIT) return rows->emit;
+    if (op->rows == HDA_ROWS_SHARE) return hda_ceil_div(rows->tokens, devices);
     return op->rows == HDA_ROWS_LATENT ? rows->latent : rows->tokens;
 }
 
 /* Service demands of all operators for this step: from the plans of its row counts, or computed where they depend on contexts. */
 static hda_status_t resolve_all(hda_program_t *program, const rows_t *rows) {
+    const int64_t devices = program->device.device_count;
     plan_t *plan, *emit = NULL;
     hda_status_t status = engine_plan(program, HDA_ROWS_TOKENS, rows->tokens, &plan);
     if (status == HDA_OK && rows->emit > 0)
         status = engine_plan(program, HDA_ROWS_EMIT, rows->emit, &emit);
     for (int64_t i = 0; i < program->op_count && status == HDA_OK; i++) {
         const hda_op_t *op = &program->ops[i];
-        const int fresh = op->rows == HDA_ROWS_LATENT || op->kind == HDA_OP_PREFILL_ATTENTION ||
+        const int fresh = op->rows == HDA_ROWS_LATENT || op->rows == HDA_ROWS_SHARE ||
+                          op->kind == HDA_OP_PREFILL_ATTENTION ||
                           op->kind == HDA_OP_DECODE_ATTENTION;
         program->work[i] = &program->fresh[i];
         if (fresh)
-            status = engine_resolve(program, op, rows, rows_of(op, rows), plan->grid, 0, 0,
+            status = engine_resolve(program, op, rows, rows_of(op, rows, devices), plan->grid, 0, 0,
                                     &program->fresh[i]);
         else if (op->rows != HDA_ROWS_EMIT)
             program->work[i] = &plan->work[i];
@@ -103,7 +106,7 @@ static hda_status_t resolve_all(hda_program_t *program, const rows_t *rows) {
 
 /* The same for every core, core-major. */
 static hda_status_t resolve_exact(hda_program_t *program, const rows_t *rows) {
-    const int64_t cores = program->device.core_count;
+    const int64_t cores = program->device.core_count, devices = program->device.device_count;
     if (program->exact == NULL)
         program->exact = malloc((size_t)(cores * program->op_count) * sizeof(work_t));
     if (program->exact == NULL) return HDA_E_MEMORY;
@@ -116,8 +119,9 @@ static hda_status_t resolve_exact(hda_program_t *program, const rows_t *rows) {
             const hda_op_t *op = &program->ops[i];
             const plan_t *own = op->rows == HDA_ROWS_EMIT && emit ? emit : plan;
             grid_t grid = own->grid;
-            grid.flow = op->rows == HDA_ROWS_LATENT ? HDA_FLOW_AUTO : own->flow[i];
-            status = engine_resolve(program, op, rows, rows_of(op, rows), grid, core, 0,
+            grid.flow = op->rows == HDA_ROWS_LATENT || op->rows == HDA_ROWS_SHARE ? HDA_FLOW_AUTO
+                                                                                  : own->flow[i];
+            status = engine_resolve(program, op, rows, rows_of(op, rows, devices), grid, core, 0,
                                     &program->exact[core * program->op_count + i]);
         }
     }

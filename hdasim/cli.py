@@ -272,7 +272,7 @@ def _step(args: argparse.Namespace) -> int:
     with locate(document):
         machine, record, ops = step(experiment, args.phase, args.batch_size, args.isl, exact=args.exact)
     rows = step_rows(machine, record, ops)
-    group = f"{experiment.serving.device_count} x {experiment.device.name}"
+    group = experiment.serving.group(experiment.device.name, replicas=False)
     title = f"{experiment.model.name} on {group}: {args.phase}, {args.batch_size} x {args.isl}"
     if args.json:
         head = {"title": title, **{key: float(record[key]) for key in ("time", "bound", "dram_bytes")}}
@@ -300,8 +300,19 @@ def _compile(args: argparse.Namespace) -> int:
             raise SpecError(f"a step has 1 to {most} tokens (serving.max_num_batched_tokens)", place=f"--tokens {count}")
     with locate(document):
         machine = build(experiment)
-    text = describe(machine.compiled, machine.core, machine.device, tokens, most)
-    _out(to_json({**dataclasses.asdict(machine.compiled), "text": text.splitlines()}) if args.json else text)
+    text = ""
+    for stage, numbers in machine.distinct_stages().items():
+        title = f"Stage {', '.join(map(str, numbers))} of {len(machine.stages)}\n" if len(machine.stages) > 1 else ""
+        text += title + describe(stage.compiled, stage.core, machine.device, tokens, most)
+    if machine.link is not None:
+        each = machine.link.compiled.ops[0].sync_bytes
+        text += f"Between stages\n p2p   send $T x {each:,.0f} B, each device to its peer\n"
+    if args.json:
+        first, *others = (dataclasses.asdict(stage.compiled) for stage in machine.stages)
+        rest = {"stages": [first, *others]} if others else first
+        _out(to_json({**rest, "text": text.splitlines()}))
+    else:
+        _out(text)
     return EXIT_OK
 
 

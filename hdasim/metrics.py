@@ -74,10 +74,12 @@ def good_requests(served: Served, slo: SLO) -> npt.NDArray[np.bool_]:
 
 
 def summarise(served: Served, machine: Machine, slo: SLO) -> dict[str, Any]:
-    """All figures of a run: vLLM's flat keys, then blocks `device`, `bottleneck`, `bound`, `occupancy`."""
+    """All figures of a run: vLLM's flat keys, then blocks `device`, `bottleneck`, `bound`, `occupancy`, and for a pipeline
+    `pipeline`.
+    """
     out, requests, steps = served.outcomes, served.requests, served.steps
     done = out["state"] == _FINISHED
-    duration = float(steps["start"][-1] + steps["time"][-1]) if steps.size else 0.0
+    duration = float((steps["start"] + steps["time"]).max()) if steps.size else 0.0
     generated, times = int(out["generated"].sum()), request_times(served)
     prompts = int(requests.input_len[out["first_token"] >= 0].sum())
     rate = 1.0 / duration if duration else 0.0
@@ -99,9 +101,12 @@ def summarise(served: Served, machine: Machine, slo: SLO) -> dict[str, Any]:
         result |= _statistics(name, times[name][~np.isnan(times[name])])
     result |= _statistics("itl", served.gaps["seconds"], served.gaps["count"])
     result["bound"] = _bounds(served, machine)
-    result["occupancy"] = _occupancy(steps, machine.compiled.memory.page_count)
-    result["device"] = _utilization(steps, machine, duration)
+    result["occupancy"] = _occupancy(steps, machine.page_count)
+    busy = _busy_time(served, machine)
+    result["device"] = _utilization(steps, machine, busy, duration * served.replicas)
     result["bottleneck"] = _bottleneck(steps)
+    if len(machine.stages) > 1:
+        result["pipeline"] = _pipeline(served, busy)
     return result
 
 
@@ -117,7 +122,7 @@ def _bounds(served: Served, machine: Machine) -> dict[str, float | None]:
 
 
 def _occupancy(steps: np.ndarray, pages: int) -> dict[str, float | None]:
-    """Running and waiting requests and KV pages, averaged over the time of steps, and their maxima."""
+    """Running and waiting requests and KV pages of a replica, averaged over the time of steps, and their maxima."""
     result: dict[str, float | None] = {}
     for name, scale in (("running", 1.0), ("waiting", 1.0), ("kv_blocks", 1.0 / pages)):
         label = "kv_cache" if name == "kv_blocks" else name
@@ -127,29 +132,50 @@ def _occupancy(steps: np.ndarray, pages: int) -> dict[str, float | None]:
     return result
 
 
-def _utilization(steps: np.ndarray, machine: Machine, duration: float) -> dict[str, float | None]:
-    """Shares while steps run, per device.
+def _busy_time(served: Served, machine: Machine) -> float:
+    """Seconds in which a step runs, summed over replicas; where steps overlap (in a pipeline) they count once."""
+    steps = served.steps
+    if len(machine.stages) == 1:
+        return float(steps["time"].sum())
+    total = 0.0
+    for replica in np.unique(served.replica):
+        own = steps[served.replica == replica]
+        ends = own["start"] + own["time"]  # steps end in the order in which they start
+        total += float((ends - np.maximum(own["start"], np.concatenate([[0.0], ends[:-1]]))).sum())
+    return total
+
+
+def _utilization(steps: np.ndarray, machine: Machine, busy: float, duration: float) -> dict[str, float | None]:
+    """Shares while steps run, per device: averages over the stages of a pipeline and over replicas.
 
     systolic_array, mac_tree: useful multiply-accumulates / peak. dram, p2p: bytes / (peak bandwidth x time). vector_unit, noc:
-    time that the busiest core's unit is occupied. busy: share of the run's duration in which a step runs.
+    time that the busiest core's unit is occupied. busy: share of the run's `duration` (of all replicas together) in which a step
+    runs.
     """
-    busy = float(steps["time"].sum())
     if not busy:
         return dict.fromkeys(("busy", "systolic_array", "mac_tree", "vector_unit", "dram", "noc", "p2p"))
-    device = machine.device
+    device, stages = machine.device, len(machine.stages)
     array, tree = device.peak_macs_per_second
     macs = steps["macs"].sum(axis=0)
     occupied = steps["busy"].sum(axis=0)
-    links = device.p2p.bandwidth * busy if device.p2p and machine.device_count > 1 else 0.0
+    time = busy * stages
+    links = device.p2p.bandwidth * time if device.p2p and machine.device_count * stages > 1 else 0.0
     return {
         "busy": busy / duration,
-        "systolic_array": float(macs[0]) / (array * busy),
-        "mac_tree": float(macs[1]) / (tree * busy) if tree else None,
-        "vector_unit": float(occupied[UNITS.index("vu")]) / busy,
-        "dram": float(steps["dram_bytes"].sum()) / (device.dram.bandwidth * busy),
-        "noc": float(occupied[UNITS.index("noc")]) / busy if device.noc.topology != "shared" else None,
+        "systolic_array": float(macs[0]) / (array * time),
+        "mac_tree": float(macs[1]) / (tree * time) if tree else None,
+        "vector_unit": float(occupied[UNITS.index("vu")]) / time,
+        "dram": float(steps["dram_bytes"].sum()) / (device.dram.bandwidth * time),
+        "noc": float(occupied[UNITS.index("noc")]) / time if device.noc.topology != "shared" else None,
         "p2p": float(steps["p2p_bytes"].sum()) / links if links else None,
     }
+
+
+def _pipeline(served: Served, busy: float) -> dict[str, Any]:
+    """Of the time in which batches are in flight: the share that each stage computes, and `bubbles`, what is left on average."""
+    stages = served.program_time[::2]
+    shares = [float(t) / busy if busy else None for t in stages]
+    return {"stages": len(shares), "stage_busy": shares, "bubbles": 1.0 - float(stages.mean()) / busy if busy else None}
 
 
 def _bottleneck(steps: np.ndarray) -> dict[str, float]:

@@ -46,7 +46,7 @@ def _refuse_if_none_fits(experiment: Experiment, machine: Machine, served: Serve
     """`CapacityError` if the scheduler had to reject every single request."""
     if not (served.outcomes["state"] == REQUEST_STATES.index("rejected")).all():
         return
-    tokens = machine.compiled.memory.page_count * experiment.serving.block_size
+    tokens = machine.page_count * experiment.serving.block_size
     shortest = int((served.requests.input_len + served.requests.output_len).min())
     if not experiment.serving.enable_chunked_prefill and shortest <= tokens:
         budget = experiment.serving.max_num_batched_tokens
@@ -64,7 +64,7 @@ def _refuse_if_none_fits(experiment: Experiment, machine: Machine, served: Serve
 
 def _check_pages(machine: Machine, block_size: int, pages: int) -> None:
     """`CapacityError` if a step's sequences need more KV pages than the device has."""
-    most = machine.compiled.memory.page_count
+    most = machine.page_count
     if pages > most:
         raise CapacityError(
             f"the step needs {pages * block_size:,} tokens of KV cache, the device has room for {most * block_size:,}; "
@@ -76,7 +76,9 @@ def _check_pages(machine: Machine, block_size: int, pages: int) -> None:
 def step(
     experiment: Experiment, phase: str, batch_size: int, input_len: int, *, exact: bool = False
 ) -> tuple[Machine, Any, np.ndarray]:
-    """Execute one step: (machine, STEP record, OP_STEP array); see `core.layout` for their fields.
+    """Execute one step of one replica: (machine, STEP record, OP_STEP array in the order of `machine.operators()`).
+
+    On a pipeline the batch passes all stages and the links between them; nothing else is in flight.
 
     Parameters
     ----------

@@ -25,6 +25,14 @@ class Context:
         kind = "all_gather" if method == "all_gather" else "all_reduce"
         return replace(op, sync=kind, sync_bytes=width * self.model.activation_bytes)
 
+    def scatter(self, op: Op) -> Op:
+        """Give `op`, whose result has `hidden_size` columns, the exchange that leaves each device with its T/d tokens.
+
+        Split by rows, every device has a summand of the whole result (reduce-scatter); split by columns, a part of its columns.
+        """
+        summands = 1 if self.shard.method == "all_gather" else self.shard.device_count
+        return replace(op, sync="all_to_all", sync_bytes=summands * self.model.hidden_size * self.model.activation_bytes)
+
     def linear(self, name: str, after: tuple[str, ...], k: int, n: int, *, rows: str = "tokens", wide: bool = False) -> Op:
         """A GEMM; `wide` weights stay at the activation type (router, lm_head)."""
         bytes_each = self.model.activation_bytes if wide else self.model.weight_bytes
@@ -117,7 +125,11 @@ def _attention(ctx: Context, layer: Layer, source: str) -> list[Op]:
     k, n = ctx.row(s.heads * m.v_head_dim, m.hidden_size)
     output = ctx.attention_linear("o_proj", ("prefill_attention", "decode_attention"), k, n)
     prefill, decode = (ctx.sync(op, width=width, megatron=False) for op in (prefill, decode))
-    return [prefill, decode, store, output if m.parallel_attention else ctx.sync(output, width=m.hidden_size, megatron=True)]
+    if s.expert_parallel and layer.mlp == "moe":
+        output = ctx.scatter(output)
+    elif not m.parallel_attention:
+        output = ctx.sync(output, width=m.hidden_size, megatron=True)
+    return [prefill, decode, store, output]
 
 
 def _mlp(ctx: Context, source: str, width: int, full_width: int, prefix: str = "") -> list[Op]:
@@ -131,6 +143,7 @@ def _mlp(ctx: Context, source: str, width: int, full_width: int, prefix: str = "
 
 
 def _experts(ctx: Context, source: str) -> list[Op]:
+    """Routed experts cut into slices, one of each on every device, and shared ones."""
     m, s = ctx.model, ctx.shard
     routed: dict[str, Any] = {"kind": "experts", "k": 0, "n": 0, "experts": m.num_experts, "top_k": m.num_experts_per_tok}
     router = ctx.linear("router", (source,), m.hidden_size, m.num_experts, wide=True)
@@ -150,21 +163,53 @@ def _experts(ctx: Context, source: str) -> list[Op]:
     return [router, choose, up, ctx.sync(act, width=full, megatron=False), down, *shared, combine]
 
 
+def _whole_experts(ctx: Context, source: str) -> list[Op]:
+    """Expert parallel: `s.experts` whole experts on this device; routing and shared experts on its share of the tokens."""
+    m, s = ctx.model, ctx.shard
+    k, h = m.num_experts_per_tok, m.hidden_size
+    routed: dict[str, Any] = {"kind": "experts", "experts": s.experts, "top_k": k, "group": s.device_count}
+    travel: dict[str, Any] = {"sync": "all_to_all", "sync_bytes": k * h * m.activation_bytes}
+    inner = 2 if m.gated else 1
+    router = ctx.linear("router", (source,), h, m.num_experts, rows="share", wide=True)
+    choose = _vector("routing", ("router",), m.num_experts, routing_ops(k, ctx.exp_ops), rows="share")
+    dispatch = replace(_vector("dispatch", ("routing",), 0, 0.0), **travel)
+    up = replace(ctx.linear("experts_gate_up", ("dispatch",), h, inner * s.moe_intermediate), **routed)
+    act_width = -(-s.moe_intermediate * k // s.device_count)
+    act = _vector("experts_activation", (up.name,), act_width, activation_ops(m.activation, m.gated, ctx.exp_ops))
+    down = replace(ctx.linear("experts_down", (act.name,), s.moe_intermediate, h), **routed, **travel)
+    shared: list[Op] = []
+    if width := s.shared_intermediate:
+        ops = activation_ops(m.activation, m.gated, ctx.exp_ops)
+        shared = [
+            ctx.linear("shared_gate_up_proj" if m.gated else "shared_up_proj", (source,), h, inner * width, rows="share"),
+            _vector("shared_activation", ("shared_gate_up_proj" if m.gated else "shared_up_proj",), width, ops, rows="share"),
+            ctx.linear("shared_down_proj", ("shared_activation",), width, h, rows="share"),
+        ]
+    last = ("experts_down", "shared_down_proj") if shared else ("experts_down",)
+    combine = _vector("combine", last, h * k, 1.0, rows="share")
+    gather = replace(_vector("gather", ("combine",), 0, 0.0), sync="all_gather", sync_bytes=h * m.activation_bytes)
+    return [router, choose, dispatch, up, act, down, *shared, combine, gather]
+
+
 def layer_block(ctx: Context, layer: Layer) -> list[Op]:
     """The operators of one decoder layer. Its last operator is the one that the next block waits for."""
     m, s = ctx.model, ctx.shard
+    whole = s.expert_parallel and layer.mlp == "moe"
     ops = [_norm(ctx, "input_norm", ("input",), m.hidden_size)]
     ops += _mla_projections(ctx) if m.is_mla else _projections(ctx)
     ops += _attention(ctx, layer, ops[-1].name)
     source = "input_norm"
     if not m.parallel_attention:
         source = "post_norm"
-        ops.append(_norm(ctx, source, ("o_proj",), m.hidden_size))
-    ops += _mlp(ctx, source, s.intermediate, m.intermediate_size) if layer.mlp == "dense" else _experts(ctx, source)
+        ops.append(_norm(ctx, source, ("o_proj",), m.hidden_size, rows="share" if whole else "tokens"))
+    if layer.mlp == "dense":
+        ops += _mlp(ctx, source, s.intermediate, m.intermediate_size)
+    else:
+        ops += _whole_experts(ctx, source) if whole else _experts(ctx, source)
     last = ops[-1]
     if m.parallel_attention:  # both branches end here, with one all-reduce of their sum
         last = replace(last, after=(*last.after, "o_proj"))
-    ops[-1] = ctx.sync(last, width=m.hidden_size, megatron=True)
+    ops[-1] = last if whole else ctx.sync(last, width=m.hidden_size, megatron=True)
     return ops
 
 
@@ -186,3 +231,13 @@ def epilogue_block(ctx: Context) -> list[Op]:
         head,
         _vector("sampling", ("lm_head",), s.vocab, softmax_ops(ctx.exp_ops), rows="emit"),
     ]
+
+
+def link_block(model: Model) -> list[Op]:
+    """Between two stages: the hidden state of every token, B * H * b bytes, over one link (papers.md 3.8).
+
+    Every device of a group sends to its peer of the next, as they all hold the whole state after the layer's last collective.
+    vLLM sends the residual beside it, unfused from the next norm, and may cut both over the group and gather; neither is counted.
+    """
+    send = Op(name="p2p", kind="vector", after=("input",), sync="send", sync_bytes=model.hidden_size * model.activation_bytes)
+    return [send]

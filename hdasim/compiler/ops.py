@@ -12,7 +12,8 @@ class Op:
     """One operator of a block.
 
     `kind`, `rows`, `sync` are the words of `core.layout`. `after` names operators of the same block (or "input": the previous
-    block). GEMMs are rows x `k` by `k` x `n`. Bytes are per device. Fields mirror ``hda_op_t`` in csrc/program.h.
+    block). GEMMs are rows x `k` by `k` x `n`. Bytes are per device, `sync_bytes` per row of what the `sync` is about. Fields
+    mirror ``hda_op_t`` in csrc/program.h.
     """
 
     name: str

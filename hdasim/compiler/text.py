@@ -80,6 +80,8 @@ def _streams(compiled: CompiledProgram, core: Program, device: Device, tokens: i
     for members in classes.values():
         yield f"Cores {_spans(members)}, {tokens} tokens"
         yield " filled by the step: $T tokens, $E sequences that emit, $S cached tokens, $L decoding tokens and prefill contexts"
+        if any(op.rows == "share" for op in compiled.ops):
+            yield " $D tokens that the device owns, $T divided by the devices of its group"
         position = 0
         for name, block in zip(compiled.block_names, compiled.blocks, strict=True):
             yield f" block {name}"
@@ -118,7 +120,7 @@ def _block(block: tuple[Op, ...], position: int, core: Program, tokens: int, mem
 
 def _instructions(op: Op, mapping: Any) -> Iterator[tuple[str, str]]:
     """(unit, operands) of one operator on one core; $T tokens, $E sequences that emit, $S context are filled by the step."""
-    rows = {"tokens": "$T", "emit": "$E", "latent": "$L"}[op.rows]
+    rows = {"tokens": "$T", "emit": "$E", "latent": "$L", "share": "$D"}[op.rows]
     if op.kind == "load":
         yield "dma", f"read {rows} x {op.n:,} B"
     elif op.kind == "store":
@@ -127,10 +129,12 @@ def _instructions(op: Op, mapping: Any) -> Iterator[tuple[str, str]]:
         yield from _linear_instructions(op, mapping, rows)
     elif op.kind == "experts":
         yield "dma", f"stream experts hit of {op.experts}, {op.k * op.n * op.weight_bytes:,.0f} B each"
-        yield "noc", f"all-gather {rows} x {op.top_k} rows of {op.k}"
-        yield "sa+mt", f"grouped GEMM [$T*{op.top_k}/hit x {op.k}] x [{op.k} x {op.n}] per expert, columns dealt over cores"
+        part = f"/{op.group}" if op.group > 1 else ""
+        yield "noc", f"all-gather {rows} x {op.top_k}{part} rows of {op.k}"
+        yield "sa+mt", f"grouped GEMM [$T*{op.top_k}{part}/hit x {op.k}] x [{op.k} x {op.n}] per expert, columns dealt over cores"
     elif op.kind == "vector":
-        yield "vu", f"{rows} rows x {op.n} elements x {op.vector_ops:g} operations, over the grid"
+        if op.n:
+            yield "vu", f"{rows} rows x {op.n} elements x {op.vector_ops:g} operations, over the grid"
         if op.reduce_bytes:
             yield "noc", f"all-reduce {rows} x {op.reduce_bytes:g} B of statistics in the row group"
     else:

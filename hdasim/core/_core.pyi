@@ -1,5 +1,6 @@
 """Types of the C core's boundary; see _core.pyx for what the functions do."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -87,7 +88,7 @@ class Program:
 class Serve:
     def __init__(
         self,
-        program: Program,
+        programs: Sequence[Program],
         arrival: npt.NDArray[np.float64],
         input_len: Ints,
         output_len: Ints,
@@ -100,6 +101,7 @@ class Serve:
     def run(self, step_capacity: int) -> tuple[np.ndarray, np.ndarray]: ...
     def requests(self) -> np.ndarray: ...
     def progress(self) -> tuple[int, float]: ...
+    def busy(self) -> npt.NDArray[np.float64]: ...
 
 def sa_gemm_cycles(mkn: Ints, rows: int, cols: int, lanes: int) -> Ints: ...
 def mt_gemm_cycles(mkn: Ints, width: int, lanes: int, lanes_split: bool) -> Ints: ...

@@ -153,12 +153,13 @@ cdef extern from "serve.h":
         pass
     ctypedef struct hda_serve_t:
         pass
-    hda_status_t hda_serve_create(hda_program_t *, const hda_serve_config_t *, int64_t, const double *, const int64_t *,
-                                  const int64_t *, hda_serve_t **)
+    hda_status_t hda_serve_create(hda_program_t *const *, int64_t, const hda_serve_config_t *, int64_t, const double *,
+                                  const int64_t *, const int64_t *, hda_serve_t **)
     void hda_serve_destroy(hda_serve_t *)
     hda_status_t hda_serve_run(hda_serve_t *, int64_t, hda_step_record_t *, int64_t *, int64_t, hda_gap_t *, int64_t *) nogil
     void hda_serve_requests(const hda_serve_t *, hda_request_t *)
     void hda_serve_progress(const hda_serve_t *, int64_t *, double *)
+    void hda_serve_busy(const hda_serve_t *, double *)
 
 
 OVERFLOW, MEMORY, STOPPED, LONG, UNDEFINED = HDA_E_OVERFLOW, HDA_E_MEMORY, HDA_E_STOPPED, HDA_E_LONG, HDA_E_UNDEFINED
@@ -456,19 +457,24 @@ cdef class Program:
 
 
 cdef class Serve:
-    """The serving loop over a program; see serve.h."""
+    """The serving loop over the programs of a pipeline: stage, link, stage, ..; see serve.h."""
 
     cdef hda_serve_t *handle
-    cdef object program
+    cdef object programs
     cdef int64_t count, most
 
-    def __init__(self, Program program, arrival, input_len, output_len, int64_t max_num_seqs, int64_t max_num_batched_tokens,
+    def __init__(self, programs, arrival, input_len, output_len, int64_t max_num_seqs, int64_t max_num_batched_tokens,
                  int64_t block_size, int64_t block_count, bint chunked_prefill):
         cdef hda_serve_config_t config
         config.max_num_seqs, config.max_num_batched_tokens = max_num_seqs, max_num_batched_tokens
         config.block_size, config.block_count, config.chunked_prefill = block_size, block_count, chunked_prefill
-        self.program, self.count, self.most = program, arrival.size, min(max_num_seqs, arrival.size)
-        _check(hda_serve_create(program.handle, &config, arrival.size, <const double *>_address(arrival, np.float64, 1),
+        cdef Program program
+        self.programs, self.count, self.most = tuple(programs), arrival.size, min(max_num_seqs, arrival.size)
+        handles = np.zeros(len(self.programs), np.uintp)
+        for i, program in enumerate(self.programs):
+            handles[i] = <size_t>program.handle
+        _check(hda_serve_create(<hda_program_t *const *>_address(handles, np.uintp, 1), handles.size, &config, arrival.size,
+                                <const double *>_address(arrival, np.float64, 1),
                                 <const int64_t *>_address(input_len, np.int64, arrival.size),
                                 <const int64_t *>_address(output_len, np.int64, arrival.size), &self.handle))
 
@@ -499,6 +505,12 @@ cdef class Serve:
         cdef double now = 0
         hda_serve_progress(self.handle, &finished, &now)
         return finished, now
+
+    def busy(self):
+        """Seconds for which each program ran in the steps returned so far."""
+        result = np.zeros(len(self.programs))
+        hda_serve_busy(self.handle, <double *>_address(result, np.float64))
+        return result
 
 
 def sa_gemm_cycles(const int64_t[:, ::1] mkn, int64_t rows, int64_t cols, int64_t lanes):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ..compiler.program import CompiledProgram
 from .latency import Machine
 
 Floats = npt.NDArray[np.float64]
@@ -21,25 +22,39 @@ class RequestBounds:
 
 
 def request_bounds(machine: Machine, input_len: npt.NDArray[np.int64], output_len: npt.NDArray[np.int64]) -> RequestBounds:
-    """Bounds of requests served alone: max(operations / peak, bytes read / peak DRAM bandwidth).
+    """Bounds of requests served alone, added up over the stages of a pipeline: one request is in one stage at a time.
 
-    The first token needs all multiply-accumulates of its prompt (exact causal pairs) and every weight once; output token j
-    reads every weight and the keys and values of input + j - 1 tokens. The mean over j takes the mean context (the larger of
-    two linear functions is convex, so its mean is no less), or the first context where a window makes the count concave. Of
-    experts only the chosen count.
+    In each stage, max(operations / peak, bytes read / peak DRAM bandwidth) of a device, and on each link between stages bytes /
+    bandwidth. The first token needs all multiply-accumulates of its prompt (exact causal pairs) and every weight once; output
+    token j reads every weight and the keys and values of input + j - 1 tokens. The mean over j takes the mean context (the larger
+    of two linear functions is convex, so its mean is no less), or the first context where a window makes the count concave. Of
+    experts only the chosen count, dealt evenly over the devices if each holds whole ones.
     """
     s = input_len.astype(np.float64)
     mean_past = s + np.maximum(output_len - 2, 0) / 2.0
-    peak = sum(machine.device.peak_macs_per_second)
-    rate = machine.device.dram.bandwidth
+    ttft, itl, tpot = np.zeros_like(s), np.zeros_like(s), np.zeros_like(s)
+    programs = [part.compiled for part in machine.chain]
+    for program in dict.fromkeys(programs):
+        one = _stage_bounds(machine, program, s, mean_past)
+        for total, part in zip((ttft, itl, tpot), one, strict=True):
+            total += part * programs.count(program)
+    return RequestBounds(ttft, itl, tpot, ttft + (output_len - 1) * tpot)
+
+
+def _stage_bounds(machine: Machine, program: CompiledProgram, s: Floats, mean_past: Floats) -> tuple[Floats, Floats, Floats]:
+    """Seconds of (prompt, second token, mean later token) in one stage or on one link."""
+    peak, rate = sum(machine.device.peak_macs_per_second), machine.device.dram.bandwidth
     prompt_macs, token_macs, first_macs = np.zeros_like(s), np.zeros_like(s), np.zeros_like(s)
-    weights, token_kv, first_kv = 0.0, np.zeros_like(s), np.zeros_like(s)
-    for op, times in zip(machine.compiled.ops, machine.compiled.repeats(), strict=True):
+    weights, token_kv, first_kv, sent = 0.0, np.zeros_like(s), np.zeros_like(s), 0.0
+    for op, times in zip(program.ops, program.repeats(), strict=True):
+        if op.sync == "send" and machine.device.p2p is not None:
+            sent += times * op.sync_bytes / machine.device.p2p.bandwidth
         if op.kind in ("linear", "experts"):
-            chosen = op.top_k if op.kind == "experts" else 1
+            chosen = op.top_k / max(op.group, 1) if op.kind == "experts" else 1
             macs = float(times) * op.k * op.n * chosen
             weights += times * op.k * op.n * op.weight_bytes * chosen
-            prompt_macs += macs if op.rows == "emit" else macs * s
+            devices = machine.device_count if op.rows == "share" else 1
+            prompt_macs += macs if op.rows == "emit" else macs * s / devices
             token_macs += macs
             first_macs += macs
             continue
@@ -59,7 +74,7 @@ def request_bounds(machine: Machine, input_len: npt.NDArray[np.int64], output_le
     ttft = np.maximum(prompt_macs / peak, weights / rate)
     tpot = np.maximum(token_macs / peak, (weights + token_kv) / rate)
     itl = np.maximum(first_macs / peak, (weights + first_kv) / rate)
-    return RequestBounds(ttft, itl, tpot, ttft + (output_len - 1) * tpot)
+    return ttft + s * sent, itl + sent, tpot + sent
 
 
 def _pairs(s: Floats, window: int) -> Floats:

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ..compiler.program import CompiledProgram, compile_program
+from ..compiler.ops import Op
+from ..compiler.program import CompiledProgram, compile_link, compile_program, pipeline
 from ..core import layout
 from ..core._core import Program
 from ..errors import SpecError
@@ -18,37 +19,114 @@ _DRAM_KINDS = {"constant": 0, "log": 1, "overhead": 2}
 
 
 @dataclass(frozen=True)
-class Machine:
-    """One device of the tensor-parallel group with its compiled program; `kv_bytes` is per element of the KV cache."""
+class Executable:
+    """A compiled program and its counterpart in the C core."""
 
     compiled: CompiledProgram
     core: Program
+
+
+@dataclass(frozen=True)
+class Operator:
+    """Where an operator of a step stands: stage (from 1), block, and how often the step runs it."""
+
+    stage: int
+    block: str
+    op: Op
+    repeat: int
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One replica: the stages of its pipeline, each for one device of its tensor-parallel group of `device_count`.
+
+    Equal stages share one program. `link` carries a batch from stage to stage, if there are several. `kv_bytes` is per element of
+    the KV cache.
+    """
+
+    stages: tuple[Executable, ...]
+    link: Executable | None
     device: Device
     device_count: int
     kv_bytes: float
+
+    @property
+    def compiled(self) -> CompiledProgram:
+        """The program of the first stage, which is all there is without a pipeline."""
+        return self.stages[0].compiled
+
+    @property
+    def core(self) -> Program:
+        """`compiled`, bound to the device."""
+        return self.stages[0].core
+
+    @property
+    def page_count(self) -> int:
+        """KV pages of the replica: every sequence has its pages in all stages, so the stage with the fewest decides."""
+        return min(stage.compiled.memory.page_count for stage in self.stages)
+
+    @property
+    def chain(self) -> list[Executable]:
+        """What a batch passes through: stage, link, stage, .."""
+        links = [] if self.link is None else [self.link]
+        return [part for stage in self.stages for part in (stage, *links)][: 2 * len(self.stages) - 1]
+
+    def distinct_stages(self) -> dict[Executable, list[int]]:
+        """Each different stage with the numbers (from 1) of those equal to it."""
+        result: dict[Executable, list[int]] = {}
+        for number, stage in enumerate(self.stages, 1):
+            result.setdefault(stage, []).append(number)
+        return result
+
+    def operators(self) -> list[Operator]:
+        """The operators of a step in the order of `step`'s OP_STEP array."""
+        result = []
+        for i, part in enumerate(self.chain):
+            c = part.compiled
+            names = [name for name, block in zip(c.block_names, c.blocks, strict=True) for _ in block]
+            rows = zip(names, c.ops, c.repeats(), strict=True)
+            result += [Operator(i // 2 + 1, name, op, times) for name, op, times in rows]
+        return result
 
     def step(self, q_len: list[int], past: list[int], emit_count: int, *, exact: bool = False) -> tuple[Any, np.ndarray]:
         """Execute one step of sequences with `q_len` new tokens after `past` cached ones.
 
         Returns
         -------
-        (STEP record, OP_STEP array in the order of ``compiled.ops``); seconds, bytes, multiply-accumulates of one device.
+        (STEP record, OP_STEP array in the order of `operators`); seconds, bytes, multiply-accumulates of one device of each
+        stage, added up over stages and links.
         """
-        return self.core.step(np.array(q_len, np.int64), np.array(past, np.int64), emit_count, exact=exact, per_op=True)
+        batch = np.array(q_len, np.int64), np.array(past, np.int64), emit_count
+        done: dict[Program, tuple[Any, np.ndarray]] = {}
+        for part in self.chain:
+            if part.core not in done:
+                done[part.core] = part.core.step(*batch, exact=exact, per_op=True)
+        results = [done[part.core] for part in self.chain]
+        if len(results) == 1:
+            return results[0]
+        total = np.zeros(1, layout.STEP)
+        for name in layout.STEP.names or ():
+            total[name][0] = sum(step[name] for step, _ in results)
+        return total[0], np.concatenate([ops for _, ops in results])
 
 
 def build(experiment: Experiment) -> Machine:
     """Compile the experiment and bind it to its device; `SpecError` or `CapacityError` if it cannot run."""
     device, serving = experiment.device, experiment.serving
-    if serving.device_count > 1 and device.p2p is None:
+    if serving.device_count * serving.pipeline_parallel_size > 1 and device.p2p is None:
         raise SpecError(
             f"{device.name} has no links to other devices; give p2p: {{bandwidth: ..., latency: ...}}", ("device", "p2p")
         )
-    compiled = compile_program(experiment)
-    ops, blocks, segments = compiled.arrays()
-    most, page = serving.max_num_batched_tokens, serving.block_size
-    core = Program(_fields(experiment), network(device), links(device.p2p, serving.device_count), ops, blocks, segments, most, page)
-    return Machine(compiled, core, device, serving.device_count, experiment.model.kv_cache_bytes)
+    plan = pipeline(experiment)
+    fields, noc, p2p = _fields(experiment), network(device), links(device.p2p, serving.device_count)
+
+    def bind(compiled: CompiledProgram) -> Executable:
+        program = Program(fields, noc, p2p, *compiled.arrays(), serving.max_num_batched_tokens, serving.block_size)
+        return Executable(compiled, program)
+
+    programs = {stage: bind(compile_program(experiment, stage)) for stage in dict.fromkeys(plan)}
+    link = bind(compile_link(experiment)) if len(plan) > 1 else None
+    return Machine(tuple(programs[s] for s in plan), link, device, serving.device_count, experiment.model.kv_cache_bytes)
 
 
 def _dram(device: Device) -> tuple[int, float, float, float, float, float, float]:

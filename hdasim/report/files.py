@@ -109,9 +109,11 @@ def _requests_csv(result: Result) -> str:
 
 
 def _steps_csv(result: Result) -> str:
-    """One row per step; `busy_*` seconds per unit, `limited_*` seconds by cause."""
+    """One row per step; `busy_*` seconds per unit, `limited_*` seconds by cause; of several replicas, which one."""
     steps = result.served.steps
     columns: dict[str, list[Any]] = {"step": list(range(steps.size))}
+    if result.experiment.serving.data_parallel_size > 1:
+        columns["replica"] = result.served.replica.tolist()
     for name, label in (("start", "start_s"), ("time", "time_s"), ("bound", "bound_s")):
         columns[label] = steps[name].tolist()
     for name in ("prefill_tokens", "decode_tokens", "running", "waiting", "kv_blocks", "preemptions", "dram_bytes", "p2p_bytes"):

@@ -37,12 +37,13 @@ def grid(title: str, columns: tuple[str, ...]) -> Table:
 
 def _headline(result: Result) -> str:
     e = result.experiment
-    group = f"{e.serving.device_count} x {e.device.name}"
-    memory = result.machine.compiled.memory
-    tokens = memory.page_count * e.serving.block_size
+    weights = max(stage.compiled.memory.weights for stage in result.machine.stages)
+    tokens = result.machine.page_count * e.serving.block_size
+    most = "up to " if len(result.machine.stages) > 1 else ""
+    each = " per replica" if e.serving.data_parallel_size > 1 else ""
     return (
-        f"{e.name}: {e.model.name} on {group}, scheduler {e.serving.scheduler}\n"
-        f"weights {memory.weights / 1e9:.2f} GB per device, KV cache {tokens:,} tokens"
+        f"{e.name}: {e.model.name} on {e.serving.group(e.device.name)}, scheduler {e.serving.scheduler}\n"
+        f"weights {most}{weights / 1e9:.2f} GB per device, KV cache {tokens:,} tokens{each}"
     )
 
 
@@ -74,9 +75,10 @@ def _throughput(result: Result) -> Table:
     return table
 
 
-def _load(summary: dict[str, Any]) -> Table:
-    o = summary["occupancy"]
-    table = grid("Occupancy (while steps run)", ("", "mean", "max"))
+def _load(result: Result) -> Table:
+    o = result.summary["occupancy"]
+    each = ", per replica" if result.experiment.serving.data_parallel_size > 1 else ""
+    table = grid(f"Occupancy (while steps run{each})", ("", "mean", "max"))
     table.add_row("running requests", _number(o["mean_running"], 1), _number(o["max_running"], 0))
     table.add_row("waiting requests", _number(o["mean_waiting"], 1), _number(o["max_waiting"], 0))
     table.add_row("KV cache", _percent(o["mean_kv_cache"]), _percent(o["max_kv_cache"]))
@@ -94,13 +96,15 @@ def _hardware(summary: dict[str, Any]) -> Table:
     for label, used, limits in rows:
         table.add_row(label, _percent(d[used]) if used else "", _percent(b[limits]))
     table.add_row("steps run", _percent(d["busy"]), "")
+    if "pipeline" in summary:
+        table.add_row("pipeline bubbles", _percent(summary["pipeline"]["bubbles"]), "")
     return table
 
 
 def print_result(result: Result, console: Console) -> None:
     """Print the tables of a run."""
     console.print(_headline(result), highlight=False)
-    for table in (_latency(result.summary), _throughput(result), _load(result.summary), _hardware(result.summary)):
+    for table in (_latency(result.summary), _throughput(result), _load(result), _hardware(result.summary)):
         console.print()
         console.print(table, highlight=False)
     if result.served.steps.size:
@@ -113,8 +117,7 @@ def step_rows(machine: Any, step: Any, ops: np.ndarray) -> list[dict[str, Any]]:
     rows = []
     device = machine.device
     peak, rate = 2 * sum(device.peak_macs_per_second), device.dram.bandwidth
-    names = [n for n, block in zip(machine.compiled.block_names, machine.compiled.blocks, strict=True) for _ in block]
-    for op, block, times, r in zip(machine.compiled.ops, names, machine.compiled.repeats(), ops, strict=True):
+    for o, r in zip(machine.operators(), ops, strict=True):
         if not (r["unit_time"].any() or r["dram_bytes"] > 0):
             continue
         flops = 2.0 * float(r["useful_macs"])
@@ -123,7 +126,8 @@ def step_rows(machine: Any, step: Any, ops: np.ndarray) -> list[dict[str, Any]]:
         limited = r["limited"]
         rows.append(
             {
-                "block": block, "operator": op.name, "repeat": times, "unit": UNITS[unit], "time": longest,
+                **({"stage": o.stage} if len(machine.stages) > 1 else {}),
+                "block": o.block, "operator": o.op.name, "repeat": o.repeat, "unit": UNITS[unit], "time": longest,
                 "exposed": float(r["exposed"]), "share": float(r["exposed"]) / float(step["time"]),
                 "dram_bytes": float(r["dram_bytes"]), "p2p_bytes": float(r["p2p_bytes"]), "flops": flops,
                 "utilization": flops / (longest * peak) if longest else 0.0,
@@ -137,15 +141,16 @@ def step_rows(machine: Any, step: Any, ops: np.ndarray) -> list[dict[str, Any]]:
 
 def print_step(title: str, step: Any, rows: list[dict[str, Any]], console: Console) -> None:
     """Print one step operator by operator."""
-    columns = ("operator", "x", "unit", "time us", "exposed us", "share", "DRAM MB", "links MB", "GFLOP", "of peak", "of DRAM",
-               "bound us", "limited by")  # fmt: skip
+    staged = bool(rows) and "stage" in rows[0]
+    columns = ("operator", *(["stage"] if staged else []), "x", "unit", "time us", "exposed us", "share", "DRAM MB", "links MB",
+               "GFLOP", "of peak", "of DRAM", "bound us", "limited by")  # fmt: skip
     table = grid(title, columns)
     for r in rows:
         table.add_row(
-            r["operator"], str(r["repeat"]), r["unit"], _number(r["time"] * 1e6, 1), _number(r["exposed"] * 1e6, 1),
-            _percent(r["share"]), _number(r["dram_bytes"] / 1e6, 1), _number(r["p2p_bytes"] / 1e6, 2),
-            _number(r["flops"] / 1e9, 1), _percent(r["utilization"]), _percent(r["bandwidth"]), _number(r["bound"] * 1e6, 1),
-            CAUSE_NAMES.get(r["limited_by"], r["limited_by"]),
+            r["operator"], *([str(r["stage"])] if staged else []), str(r["repeat"]), r["unit"], _number(r["time"] * 1e6, 1),
+            _number(r["exposed"] * 1e6, 1), _percent(r["share"]), _number(r["dram_bytes"] / 1e6, 1),
+            _number(r["p2p_bytes"] / 1e6, 2), _number(r["flops"] / 1e9, 1), _percent(r["utilization"]), _percent(r["bandwidth"]),
+            _number(r["bound"] * 1e6, 1), CAUSE_NAMES.get(r["limited_by"], r["limited_by"]),
         )  # fmt: skip
     console.print(table, highlight=False)
     bounds = ", ".join(f"{n} {show(float(v), 's')}" for n, v in zip(("compute", "DRAM", "links"), step["bound_by"], strict=True))

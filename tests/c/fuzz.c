@@ -181,7 +181,7 @@ static void make_device(bytes_t *in, machine_t *machine) {
 
 static void make_op(bytes_t *in, int64_t place, hda_op_t *op) {
     *op = (hda_op_t){
-        .kind = byte(in) % 7, .rows = byte(in) % 3, .sync = byte(in) % 3, .gather = byte(in) % 2};
+        .kind = byte(in) % 7, .rows = byte(in) % 4, .sync = byte(in) % 5, .gather = byte(in) % 2};
     if (byte(in) > 252 && !in->tame) op->kind = byte(in) - 128;
     if (byte(in) > 252 && !in->tame) op->sync = byte(in) - 128;
     for (int d = 0; d < 2; d++) op->after[d] = (int32_t)(byte(in) % (place + 2)) - 2;
@@ -296,13 +296,17 @@ static void run_serve(bytes_t *in, hda_program_t *program) {
     }
     const hda_serve_config_t config = {integer(in, 1, REQUESTS), integer(in, 1, ROWS),
                                        integer(in, 1, 16), integer(in, 0, 40), byte(in) % 2};
+    hda_program_t *const programs[] = {program, program, program, program, program};
+    const int64_t parts = byte(in) % 2 ? 1 : hda_min64(small(in, 1, 5), 5);
     hda_serve_t *serve;
-    if (hda_serve_create(program, &config, count, arrival, input_len, output_len, &serve) != HDA_OK)
+    if (hda_serve_create(programs, parts, &config, count, arrival, input_len, output_len, &serve) !=
+        HDA_OK)
         return;
     hda_step_record_t records[RECORDS];
     hda_gap_t gaps[REQUESTS + 4];
     hda_request_t requests[REQUESTS];
     int64_t step_count = 0, gap_count = 0, finished = 0, gap_total = 0, done = 0;
+    double started = 0, busy[5] = {0};
     for (int turn = 0; turn < 12; turn++) {
         const hda_status_t status =
             hda_serve_run(serve, small(in, 1, RECORDS) % (RECORDS + 1), records, &step_count,
@@ -311,13 +315,16 @@ static void run_serve(bytes_t *in, hda_program_t *program) {
         if (status == HDA_E_RANGE && step_count == 0) continue; /* capacities */
         if (status != HDA_OK) goto out;
         for (int64_t i = 0; i < step_count; i++) {
-            SANE(records[i].start >= then && records[i].time >= 0);
+            const double end = records[i].start + records[i].time;
+            SANE(records[i].start >= (parts > 1 ? started : then) && records[i].time >= 0);
+            SANE(end >= then * (1 - 1e-12));
             SANE(records[i].kv_blocks >= 0 && records[i].kv_blocks <= config.block_count);
             SANE(records[i].running >= 1 && records[i].running <= config.max_num_seqs);
             SANE(records[i].prefill_tokens + records[i].decode_tokens <=
                  config.max_num_batched_tokens);
             SANE(records[i].prefill_tokens + records[i].decode_tokens >= 1);
-            then = records[i].start + records[i].time;
+            started = records[i].start;
+            then = end;
         }
         for (int64_t i = 0; i < gap_count; i++) gap_total += gaps[i].count;
         if (step_count == 0) break;
@@ -331,7 +338,9 @@ static void run_serve(bytes_t *in, hda_program_t *program) {
         done += r->state == HDA_REQUEST_FINISHED || r->state == HDA_REQUEST_REJECTED;
         gap_total -= hda_max64(r->generated - 1, 0);
     }
-    SANE(done == finished && gap_total == 0 && now >= then);
+    SANE(done == finished && gap_total == 0 && now >= then * (1 - 1e-12));
+    hda_serve_busy(serve, busy);
+    for (int64_t i = 0; i < parts; i++) SANE(busy[i] >= 0 && busy[i] <= now * (1 + 1e-6));
 out:
     hda_serve_destroy(serve);
 }

@@ -165,9 +165,21 @@ CASES.append(Case("config-missing", ("model.yaml:10: model.config: ", "no.json: 
 option("unknown-device-preset-set", ["--set", "device.preset=a10"], "--set device.preset=a10: device.preset: unknown preset 'a10'", "'a100'")
 option("heads-by-devices", ["--set", "serving.device_count=3"], "--set serving.device_count=3: serving.device_count: num_attention_heads "
        "32 is not divisible by 3 devices; use one of 1, 2, 4, 8")  # fmt: skip
-option("model-too-large", ["--set", "device.preset=groq-tsp"], "serving.device_count: llama3-8b needs 16.06 GB", "73 x groq-tsp")
+option("model-too-large", ["--set", "device.preset=groq-tsp"], "serving.device_count: llama3-8b needs 16.06 GB", "73 x groq-tsp", "set serving.pipeline_parallel_size to 4 and device_count to 32")
 option("kv-does-not-fit", ["--set", "device.dram.capacity=17.9 GB"], "model.yaml:11: serving.device_count: llama3-8b needs", "KV cache",
        "set serving.device_count to 2")  # fmt: skip
+option("stages-by-layers", ["--set", "serving.pipeline_parallel_size=33"], "--set serving.pipeline_parallel_size=33: "
+       "serving.pipeline_parallel_size: 33 stages are more than the model's 32 layers; set it to 32 or less")  # fmt: skip
+option("no-stages", ["--set", "serving.pipeline_parallel_size=0"], "serving.pipeline_parallel_size: must be at least 1, got 0")
+option("no-replicas", ["--set", "serving.data_parallel_size=-1"], "serving.data_parallel_size: must be at least 1, got -1")
+option("many-replicas", ["--set", "serving.data_parallel_size=1e9"], "serving.data_parallel_size: ")
+option("experts-of-a-dense-model", ["--set", "serving.enable_expert_parallel=true"], "--set serving.enable_expert_parallel=true: "
+       "serving.enable_expert_parallel: llama3-8b has no experts; leave enable_expert_parallel out")  # fmt: skip
+option("experts-by-devices", ["--set", "model.preset=mixtral-8x7b", "--set", "serving={enable_expert_parallel: true, device_count: 16}"],
+       "serving.device_count: num_experts 8 is not divisible by 16 devices; use one of 1, 2, 4, 8")  # fmt: skip
+option("experts-yes-or-no", ["--set", "serving.enable_expert_parallel=some"], "serving.enable_expert_parallel: ", "some")
+CASES.append(Case("no-links-for-stages", ("model.yaml:2: device.p2p: custom has no links to other devices; give p2p: {bandwidth:",),
+                  edits=(("  p2p: {bandwidth: 64 GB/s, latency: 1 us}\n", ""), ("device_count: 1", "pipeline_parallel_size: 2"))))  # fmt: skip
 CASES.append(Case("no-links", ("model.yaml:2: device.p2p: custom has no links to other devices; give p2p: {bandwidth:",),
                   edits=(("  p2p: {bandwidth: 64 GB/s, latency: 1 us}\n", ""), ("device_count: 1", "device_count: 2"))))  # fmt: skip
 

@@ -225,3 +225,44 @@ def test_traces_are_generated_and_described(folder: Path, capsys: pytest.Capture
     assert Path("a.csv").read_bytes() == Path("b.csv").read_bytes()
     printed(capsys, "trace", "generate", "workload.yaml", "--output", "c.csv", "--seed", "5")
     assert Path("a.csv").read_bytes() != Path("c.csv").read_bytes()
+
+
+# ---- several devices ----
+
+PIPELINE = ("--set", "serving.pipeline_parallel_size=3", "--set", "serving.device_count=2")
+
+
+def test_a_step_on_a_pipeline_shows_stages_and_transfers(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("step", "model.yaml", "--phase", "decode", "--batch-size", "8", "--isl", "512", *PIPELINE)
+    result = document(capsys, *arguments)
+    rows = result["operators"]
+    assert [row["stage"] for row in rows if row["operator"] == "p2p"] == [1, 2]
+    assert {row["stage"] for row in rows} == {1, 2, 3}
+    assert [row["p2p_bytes"] for row in rows if row["operator"] == "p2p"] == [8 * 4096 * 2] * 2
+    assert sum(row["exposed"] for row in rows) == pytest.approx(result["time"])
+    assert "(pipeline x tensor): decode" in result["title"]
+    text = printed(capsys, *arguments)
+    assert text.startswith("llama3-8b on 3 x 2 x custom (pipeline x tensor): decode, 8 x 512")
+    assert text.count("\np2p ") == 2
+    assert "stage" not in document(capsys, *arguments[:-4])["operators"][0]
+
+
+def test_compile_prints_every_different_stage(capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed(capsys, "compile", "model.yaml", "--tokens", "1", "--set", "serving.pipeline_parallel_size=4")
+    assert [line for line in text.splitlines() if line.startswith("Stage")] == ["Stage 1 of 4", "Stage 2, 3 of 4", "Stage 4 of 4"]
+    assert text.endswith("Between stages\n p2p   send $T x 8,192 B, each device to its peer\n")
+    assert len(document(capsys, "compile", "model.yaml", "--tokens", "1", *PIPELINE)["stages"]) == 3
+
+
+def test_a_run_on_everything_at_once(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    plan = (*PIPELINE, "--set", "serving.data_parallel_size=2")
+    arguments = ("run", "model.yaml", "--num-prompts", "30", *plan, "--output-dir", "o")
+    text = printed(capsys, *arguments)
+    assert "llama3-8b on 2 x 3 x 2 x custom (data x pipeline x tensor), scheduler ador" in text
+    assert "pipeline bubbles" in text
+    assert (tmp_path / "o/steps.csv").read_text(encoding="utf-8").startswith("step,replica,start_s,")
+    result = document(capsys, *arguments)
+    assert result["completed"] == 30
+    assert 0 < result["pipeline"]["bubbles"] < 1
+    assert (result["spec"]["serving"]["pipeline_parallel_size"], result["pipeline"]["stages"]) == (3, 3)
+    assert printed(capsys, "run", "o/spec.yaml", "--json", "--output-dir", "again") == printed(capsys, *arguments, "--json")

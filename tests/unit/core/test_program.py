@@ -181,7 +181,7 @@ def test_devices_out_of_range(change: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"kind": 7}, {"rows": 3}, {"sync": 3}, {"after": (0, -2)}, {"after": (-3, -2)}, {"k": 0}, {"n": -1},
+        {"kind": 7}, {"rows": 4}, {"sync": 5}, {"after": (0, -2)}, {"after": (-3, -2)}, {"k": 0}, {"n": -1},
         {"k": 2**33, "n": 2**33}, {"weight_bytes": 0.0}, {"weight_bytes": float("nan")}, {"sync_bytes": -1.0},
         op("experts", experts=2, top_k=3), op("decode_attention"), op("decode_attention", **{**ATTENTION, "window": -1}),
         op("prefill_attention", **{**ATTENTION, "group": 2**21}),
@@ -253,7 +253,7 @@ def serve(count: int = 2, **changes: Any) -> Serve:
         "arrival": np.zeros(count), "input_len": np.full(count, 5), "output_len": np.full(count, 3), "max_num_seqs": 4,
         "max_num_batched_tokens": 64, "block_size": 4, "block_count": 10, "chunked_prefill": True,
     }  # fmt: skip
-    return Serve(program(LINEAR), **{**fields, **changes})
+    return Serve([program(LINEAR)], **{**fields, **changes})
 
 
 @pytest.mark.parametrize(
