@@ -53,6 +53,11 @@ hda_status_t gemm_split_columns(const hda_device_t *device, int64_t m, int64_t k
     return HDA_OK;
 }
 
+int64_t gemm_output_step(const hda_device_t *device, int64_t sa_columns) {
+    if (sa_columns == 0 && device->tree.lanes > 0) return device->tree.lanes;
+    return device->array.cols * device->array.lanes;
+}
+
 void gemm_set_times(const hda_device_t *device, int64_t m, const int64_t cycles[2], work_t *work) {
     work->unit[ENGINE_SA] = (double)cycles[0] / device->frequency;
     work->unit[ENGINE_MT] = (double)cycles[1] / device->frequency;

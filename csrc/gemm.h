@@ -17,6 +17,9 @@ hda_status_t gemm_split_columns(const hda_device_t *device, int64_t m, int64_t k
                                 int64_t row_tiles, int64_t tile_rows, int64_t *sa_columns,
                                 int64_t cycles[2]);
 
+/* Columns whose results appear together: a fold of the array's, or one of each lane of the tree where it does all. */
+int64_t gemm_output_step(const hda_device_t *device, int64_t sa_columns);
+
 /* Times of both units, and of their tails: what follows the arrival of the last weights; m rows pass the array at once. */
 void gemm_set_times(const hda_device_t *device, int64_t m, const int64_t cycles[2], work_t *work);
 

@@ -118,8 +118,7 @@ static hda_status_t resolve_cut(hda_program_t *program, const hda_op_t *op, int6
     const double array_share = cut.n ? (double)sa_columns / (double)cut.n : 1.0;
     work->macs[0] = work->useful_macs * array_share;
     work->macs[1] = work->useful_macs - work->macs[0];
-    /* results appear tile by tile: a fold of columns of the array, one output of each lane of the tree */
-    const int64_t step = sa_columns ? device->array.cols * device->array.lanes : device->tree.lanes;
+    const int64_t step = gemm_output_step(device, sa_columns);
     work->output_tiles = (double)(cut.row_tiles * hda_ceil_div(cut.n0, step));
     return resolve_sync(program, op, rows, estimate, work);
 }

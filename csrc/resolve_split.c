@@ -56,7 +56,7 @@ hda_status_t resolve_split(hda_program_t *program, const hda_op_t *op, int64_t r
     const double array_share = (double)sa_columns / (double)op->n;
     work->macs[0] = work->useful_macs * array_share;
     work->macs[1] = work->useful_macs - work->macs[0];
-    const int64_t step = sa_columns ? device->array.cols * device->array.lanes : device->tree.lanes;
+    const int64_t step = gemm_output_step(device, sa_columns);
     work->output_tiles = (double)hda_ceil_div(op->n, step);
     return resolve_sync(program, op, rows, estimate, work);
 }
