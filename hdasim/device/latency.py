@@ -9,10 +9,10 @@ from ..compiler.program import CompiledProgram, compile_program
 from ..core import layout
 from ..core._core import Program
 from ..errors import SpecError
+from ..noc.topology import device_network
 from ..spec.experiment import Experiment
 from ..spec.hardware import ConstantUtilization, Device, LogUtilization
 from .links import network as links
-from .noc import network
 
 _DRAM_KINDS = {"constant": 0, "log": 1, "overhead": 2}
 
@@ -47,7 +47,8 @@ def build(experiment: Experiment) -> Machine:
     compiled = compile_program(experiment)
     ops, blocks, segments = compiled.arrays()
     most, page = serving.max_num_batched_tokens, serving.block_size
-    core = Program(_fields(experiment), network(device), links(device.p2p, serving.device_count), ops, blocks, segments, most, page)
+    networks = device_network(device), links(device.p2p, serving.device_count)
+    core = Program(_fields(experiment), *networks, ops, blocks, segments, most, page)
     return Machine(compiled, core, device, serving.device_count, experiment.model.kv_cache_bytes)
 
 
