@@ -142,8 +142,8 @@ def _noc_parser(commands: Any) -> None:
     parser.add_argument("--resume", action="store_true", help="keep the rows of OUT.csv with the same inputs and no error")
     parser.add_argument("--workers", type=_whole(1024), default=os.cpu_count() or 1, metavar="N",
                         help="threads (one per processor); the results do not depend on it")  # fmt: skip
-    parser.add_argument("--max-work", type=_whole(10**15), default=2 * 10**9, metavar="N",  # noc.cases.MAX_WORK
-                        help="refuse cases whose flits cross more links and ports than this (2 x 10^9)")  # fmt: skip
+    parser.add_argument("--max-work", type=_whole(10**15), default=5 * 10**8, metavar="N",  # noc.cases.MAX_WORK
+                        help="refuse cases whose flits cross more links and ports than this (5 x 10^8)")  # fmt: skip
 
 
 def _predict_parser(commands: Any) -> None:
@@ -176,6 +176,10 @@ def _validate_parser(commands: Any) -> None:
     source.add_argument("--live", type=_whole(10**6), metavar="N", help="run SCALE-Sim itself on N random layers")
     scalesim.add_argument("--seed", type=_whole(2**53 - 1, least=0), default=0, metavar="S", help="of the layers (0)")
     scalesim.add_argument("--kind", choices=("mixed", "gemm", "conv"), default="mixed", help="of the layers (mixed)")
+    booksim = _add(references, "booksim", _validate_booksim, "BookSim 2's cycles and ASTRA-sim's times",
+                   "hdasim validate booksim --data shared/reference/noc")  # fmt: skip
+    booksim.add_argument("--data", metavar="PATH", required=True, help=(
+        "a folder with booksim_micro.csv, booksim_collectives.csv, astra_congestion_aware.csv, or one of them"))  # fmt: skip
     silicon = _add(references, "silicon", _validate_silicon, "operator times measured on hardware that ships as a preset",
                    "hdasim validate silicon --data nccl_latency_table.csv --op collective")  # fmt: skip
     silicon.add_argument("--data", metavar="PATH", required=True, help=(
@@ -421,6 +425,22 @@ def _validate_scalesim(args: argparse.Namespace) -> int:
         sys.stderr.write("".join(f"{line}\n" for line in done.summary()))
     else:
         scalesim.print_validation(done, _console())
+    return EXIT_OK if done.holds else EXIT_INTERNAL
+
+
+def _validate_booksim(args: argparse.Namespace) -> int:
+    from .report.progress import Reporter
+    from .validate import booksim
+
+    with Reporter() as reporter:
+        done = booksim.against_data(Path(args.data), reporter.show)
+    if args.json:
+        from .report.files import to_json
+
+        _out(to_json([row.document() for row in done.rows]))
+        sys.stderr.write("".join(f"{line}\n" for line in done.summary()))
+    else:
+        booksim.print_validation(done, _console())
     return EXIT_OK if done.holds else EXIT_INTERNAL
 
 

@@ -17,8 +17,10 @@ from hdasim.text import choice, whole
 
 #: Cycles that a router takes: BookSim 2 with and without look-ahead routing (noc README 2).
 ROUTERS = {"R1": 3, "R2": 4}
-#: Links that flits may cross in one case unless told otherwise: minutes.
-MAX_WORK = 2 * 10**9
+#: Links and ports that flits may cross in one case unless told otherwise: half a minute, more in a network that is full.
+MAX_WORK = 5 * 10**8
+#: Ports of one router that the core simulates flit by flit.
+MOST_PORTS = 64
 #: Flits that all buffers of a network may hold together.
 _MOST_BUFFERS = 2**26
 
@@ -104,6 +106,12 @@ def schedule(case: Case) -> tuple[Network, np.ndarray, Ints]:
     return net, *notation.parse(case.messages, names.parse(case.topology)[1])
 
 
+def _ports(name: str) -> int:
+    """Ports of the router with the most."""
+    topology = names.topology(name)
+    return int((np.bincount(topology.router_of) + np.bincount(topology.link_from, minlength=topology.next_link.shape[0])).max())
+
+
 def simulate(case: Case, max_work: int = MAX_WORK) -> Result:
     """Run a case.
 
@@ -120,5 +128,8 @@ def simulate(case: Case, max_work: int = MAX_WORK) -> Result:
             raise SpecError(f"flits cross {work:,} links and ports; use smaller sizes, or raise --max-work", (case.column,))
         done, cycles = net.run(messages, deps)
     except CoreError as error:
+        if (ports := _ports(case.topology)) > MOST_PORTS:
+            message = f"a router has {ports} ports; where messages wait for each other at most {MOST_PORTS} can be simulated"
+            raise SpecError(message, ("topology",)) from None
         raise SpecError(error.message, (case.column,)) from None
     return Result(cycles, int(bound["cycles"]), {name: int(bound[name.removesuffix("_flits")]) for name in LOADS}, done)

@@ -15,7 +15,7 @@ from hdasim.text import NUMBER, check_writable
 Case = cases.Case | astra.Case
 Result = cases.Result | astra.Result
 #: Characters of a cell: a hundred thousand messages.
-_LONGEST = 2**24
+LONGEST = 2**24
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,10 @@ def run(
     SpecError
         If a file cannot be read or written, or is no table of cases. A row with wrong values does not raise.
     """
-    sheet = read_sheet(source, form, _LONGEST)
+    sheet = read_sheet(source, form, LONGEST)
     kind = form(sheet)
     check_writable(output)
-    known = finished(output, kind.inputs, kind.results, longest=_LONGEST) if resume and output.exists() else {}
+    known = finished(output, kind.inputs, kind.results, longest=LONGEST) if resume and output.exists() else {}
     results, waiting, resumed = _rows(sheet, kind, known)
     done, interrupted = len(sheet.rows) - sum(map(len, waiting.values())), False
     for case, result in _simulate(list(waiting), kind, workers, max_work):
