@@ -172,7 +172,7 @@ hda_status_t hda_noc_load(const hda_noc_t *noc, const hda_message_t *messages,
     status = dag_create(&dag, messages, message_count, deps, dep_count, nodes, done);
     if (status == HDA_OK) status = check_routes(noc, messages, message_count);
     if (status != HDA_OK) message_count = 0;
-    int64_t least = 0;
+    int64_t least = -1;
     for (int64_t i = 0; i < message_count; i++) {
         const hda_message_t *m = &messages[i];
         if (m->flits == 0) continue;
@@ -181,7 +181,7 @@ hda_status_t hda_noc_load(const hda_noc_t *noc, const hda_message_t *messages,
         eject[m->target] += m->flits;
         load->flit_hops += hops * m->flits;
         load->packet_hops += hops * hda_ceil_div(m->flits, noc->packet_flits);
-        if (least == 0 || hops < least) least = hops;
+        if (least < 0 || hops < least) least = hops;
     }
     while (dag.ready.count > 0) { /* without contention */
         const ready_t next = queue_pop(&dag.ready);
@@ -194,9 +194,12 @@ hda_status_t hda_noc_load(const hda_noc_t *noc, const hda_message_t *messages,
         load->inject = hda_max64(load->inject, inject[i]);
         load->eject = hda_max64(load->eject, eject[i]);
     }
-    const int64_t busiest = hda_max64(load->link, hda_max64(load->inject, load->eject));
+    /* A port's messages all cross `least` links or more before or after it; of a link's, the first may start at its near end and
+     * the last end at its far end. */
+    const int64_t ports = hda_max64(load->inject, load->eject);
     load->cycles = dag.makespan;
-    if (busiest > 0) load->cycles = hda_max64(load->cycles, busiest + fixed_cycles(noc, least));
+    if (ports > 0) load->cycles = hda_max64(load->cycles, ports + fixed_cycles(noc, least));
+    if (load->link > 0) load->cycles = hda_max64(load->cycles, load->link + fixed_cycles(noc, 1));
     if (status == HDA_OK && dag.finished != message_count) status = HDA_E_DEADLOCK;
     dag_free(&dag);
     free(flits);

@@ -41,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     _step_parser(commands)
     _compile_parser(commands)
     _systolic_parser(commands)
+    _noc_parser(commands)
     _predict_parser(commands)
     _validate_parser(commands)
     _trace_parser(commands)
@@ -125,6 +126,26 @@ def _systolic_parser(commands: Any) -> None:
     parser.set_defaults(complain=parser.error)
 
 
+def _noc_parser(commands: Any) -> None:
+    parser = _add(commands, "noc", _noc, "cycles of collectives and message schedules on networks on chip",
+                  "hdasim noc cases.csv --output out.csv")  # fmt: skip
+    parser.description += (
+        "\n\nColumns topology (mesh8x8, torus4x4, ring16, xbar32, cmesh4x4c4, edges:0-1,1-2), router_cfg\n"
+        "(R1: 3 cycles, R2: 4), packet_flits, then chunk_flits and collective, or messages such as\n"
+        "0>1:64;1>2:64@5|0 (source>target:flits@delay|messages to wait for); num_vcs and vc_buf_flits\n"
+        "if not 8. Adds cycles, bound_cycles and, where they are missing, the loads. Or, between devices,\n"
+        "ASTRA-sim's topology, npus, bandwidth_GiBps, latency_ns, chunk_bytes, schedule: adds time_ns, bound_ns.\n"
+        "Every other column is kept."
+    )
+    parser.add_argument("file", metavar="CASES.csv", help="one case a row")
+    parser.add_argument("--output", required=True, metavar="OUT.csv", help="the table with the results, errors in a last column")
+    parser.add_argument("--resume", action="store_true", help="keep the rows of OUT.csv with the same inputs and no error")
+    parser.add_argument("--workers", type=_whole(1024), default=os.cpu_count() or 1, metavar="N",
+                        help="threads (one per processor); the results do not depend on it")  # fmt: skip
+    parser.add_argument("--max-work", type=_whole(10**15), default=5 * 10**8, metavar="N",  # noc.cases.MAX_WORK
+                        help="refuse cases whose flits cross more links and ports than this (5 x 10^8)")  # fmt: skip
+
+
 def _predict_parser(commands: Any) -> None:
     parser = _add(commands, "predict", _predict, "times of single operators on a device, for a table of cases",
                   "hdasim predict cases.csv --op collective --hardware h100 --output out.csv")  # fmt: skip
@@ -155,6 +176,10 @@ def _validate_parser(commands: Any) -> None:
     source.add_argument("--live", type=_whole(10**6), metavar="N", help="run SCALE-Sim itself on N random layers")
     scalesim.add_argument("--seed", type=_whole(2**53 - 1, least=0), default=0, metavar="S", help="of the layers (0)")
     scalesim.add_argument("--kind", choices=("mixed", "gemm", "conv"), default="mixed", help="of the layers (mixed)")
+    booksim = _add(references, "booksim", _validate_booksim, "BookSim 2's cycles and ASTRA-sim's times",
+                   "hdasim validate booksim --data shared/reference/noc")  # fmt: skip
+    booksim.add_argument("--data", metavar="PATH", required=True, help=(
+        "a folder with booksim_micro.csv, booksim_collectives.csv, astra_congestion_aware.csv, or one of them"))  # fmt: skip
     silicon = _add(references, "silicon", _validate_silicon, "operator times measured on hardware that ships as a preset",
                    "hdasim validate silicon --data nccl_latency_table.csv --op collective")  # fmt: skip
     silicon.add_argument("--data", metavar="PATH", required=True, help=(
@@ -336,18 +361,7 @@ def _systolic_table(args: argparse.Namespace) -> int:
 
     with Reporter() as reporter:
         done = table.run(Path(args.file), Path(args.output), args.workers, args.max_lines, args.resume, reporter.show)
-    for line in done.complaints():
-        sys.stderr.write(" ".join(line.split()) + "\n")
-    if args.json:
-        from .report.files import to_json
-
-        _out(to_json(done.document()))
-    else:
-        _out(f"{done.summary()}\n")
-    if done.interrupted:
-        sys.stderr.write("interrupted; what was done is saved, --resume does the rest\n")
-        return EXIT_INTERRUPTED
-    return EXIT_USER if done.errors else EXIT_OK
+    return _tabulated(done, args.json)
 
 
 def _systolic_run(args: argparse.Namespace) -> int:
@@ -364,6 +378,31 @@ def _systolic_run(args: argparse.Namespace) -> int:
     else:
         files.print_layers(done, _console())
     return EXIT_OK
+
+
+def _noc(args: argparse.Namespace) -> int:
+    from .noc import table
+    from .report.progress import Reporter
+
+    with Reporter() as reporter:
+        done = table.run(Path(args.file), Path(args.output), args.workers, args.max_work, args.resume, reporter.show)
+    return _tabulated(done, args.json)
+
+
+def _tabulated(done: Any, json: bool) -> int:
+    """Print what became of a table that can be resumed (`hdasim.sheet.Outcome`)."""
+    for line in done.complaints():
+        sys.stderr.write(" ".join(line.split()) + "\n")
+    if json:
+        from .report.files import to_json
+
+        _out(to_json(done.document()))
+    else:
+        _out(f"{done.summary()}\n")
+    if done.interrupted:
+        sys.stderr.write("interrupted; what was done is saved, --resume does the rest\n")
+        return EXIT_INTERRUPTED
+    return EXIT_USER if done.errors else EXIT_OK
 
 
 def _predict(args: argparse.Namespace) -> int:
@@ -397,6 +436,22 @@ def _validate_scalesim(args: argparse.Namespace) -> int:
         sys.stderr.write("".join(f"{line}\n" for line in done.summary()))
     else:
         scalesim.print_validation(done, _console())
+    return EXIT_OK if done.holds else EXIT_INTERNAL
+
+
+def _validate_booksim(args: argparse.Namespace) -> int:
+    from .report.progress import Reporter
+    from .validate import booksim
+
+    with Reporter() as reporter:
+        done = booksim.against_data(Path(args.data), reporter.show)
+    if args.json:
+        from .report.files import to_json
+
+        _out(to_json([row.document() for row in done.rows]))
+        sys.stderr.write("".join(f"{line}\n" for line in done.summary()))
+    else:
+        booksim.print_validation(done, _console())
     return EXIT_OK if done.holds else EXIT_INTERNAL
 
 

@@ -10,17 +10,19 @@ ROOT = Path(__file__).resolve().parents[1] / "hdasim"
 FLOORS = {
     "units": 0, "errors": 0,
     "spec": 1, "core": 1,
-    "compiler": 2,
-    "device": 3,
-    "serving": 4,
-    "metrics": 5,
-    "simulate": 6,
-    "report": 7,
-    "scalesim": 8,
-    "predict": 9,
-    "validate": 10,
-    "cli": 11,
-    "__main__": 12,
+    "compiler": 2, "text": 2,
+    "sheet": 3,
+    "noc": 4,
+    "device": 5,
+    "serving": 6,
+    "metrics": 7,
+    "simulate": 8,
+    "report": 9,
+    "scalesim": 10,
+    "predict": 11,
+    "validate": 12,
+    "cli": 13,
+    "__main__": 14,
 }  # fmt: skip
 HEAVY = {"torch", "ray", "pandas", "plotly", "scalesim"}
 #: Modules that may import a heavy package, which is then an optional extra.
@@ -79,8 +81,8 @@ def test_an_upward_import_would_be_found(tmp_path: Path, monkeypatch: pytest.Mon
         encoding="utf-8",
     )
     assert sorted(problems(file)) == [
-        "hdasim/spec/a.py:1: spec (floor 1) imports simulate (floor 6)",
-        "hdasim/spec/a.py:2: spec (floor 1) imports cli (floor 11)",
+        "hdasim/spec/a.py:1: spec (floor 1) imports simulate (floor 8)",
+        "hdasim/spec/a.py:2: spec (floor 1) imports cli (floor 13)",
         "hdasim/spec/a.py:3: spec (floor 1) imports core (floor 1)",
         "hdasim/spec/a.py:4: imports torch, which is heavy",
         "hdasim/spec/a.py:8: imports pandas, which is heavy",

@@ -10,10 +10,10 @@ from ..compiler.program import CompiledProgram, compile_link, compile_program, p
 from ..core import layout
 from ..core._core import Program
 from ..errors import SpecError
+from ..noc.topology import device_network
 from ..spec.experiment import Experiment
 from ..spec.hardware import ConstantUtilization, Device, LogUtilization
 from .links import network as links
-from .noc import network
 
 _DRAM_KINDS = {"constant": 0, "log": 1, "overhead": 2}
 
@@ -118,7 +118,7 @@ def build(experiment: Experiment) -> Machine:
             f"{device.name} has no links to other devices; give p2p: {{bandwidth: ..., latency: ...}}", ("device", "p2p")
         )
     plan = pipeline(experiment)
-    fields, noc, p2p = _fields(experiment), network(device), links(device.p2p, serving.device_count)
+    fields, noc, p2p = _fields(experiment), device_network(device), links(device.p2p, serving.device_count)
 
     def bind(compiled: CompiledProgram) -> Executable:
         program = Program(fields, noc, p2p, *compiled.arrays(), serving.max_num_batched_tokens, serving.block_size)

@@ -8,9 +8,9 @@ import numpy as np
 from hdasim.device.collectives import OPS, collective_times
 from hdasim.errors import SpecError
 from hdasim.predict.operator import Operator, Prediction
-from hdasim.scalesim.text import choice, whole
 from hdasim.spec.base import MAX_DEVICES
 from hdasim.spec.hardware import Device
+from hdasim.text import choice, whole
 
 DEVICES = ("num_gpus", "n_gpus", "num_workers")
 

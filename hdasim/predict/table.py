@@ -15,11 +15,11 @@ from typing import Any
 from hdasim.errors import SpecError
 from hdasim.predict.operator import Operator
 from hdasim.predict.operators import operator
-from hdasim.scalesim.sheet import RowError, Sheet, Texts, read_sheet
-from hdasim.scalesim.text import NUMBER, SHOWN, check_writable, write_whole
+from hdasim.sheet import RowError, Sheet, Texts, read_sheet
 from hdasim.spec.convert import meant
 from hdasim.spec.hardware import Device
 from hdasim.spec.load import load_device
+from hdasim.text import NUMBER, SHOWN, check_writable, write_whole
 
 #: Added columns: microseconds, and what sets the time.
 OUTPUTS = ("time_us", "bound_us", "bottleneck")

@@ -17,8 +17,8 @@ from hdasim.core import _core
 from hdasim.core.layout import DATAFLOWS, SCALESIM_CASE
 from hdasim.errors import CoreError, SpecError
 from hdasim.scalesim import cases
-from hdasim.scalesim.table import Progress
-from hdasim.scalesim.text import MOST, SHOWN, choice, read_text, whole, write_whole
+from hdasim.sheet import Progress
+from hdasim.text import MOST, SHOWN, choice, read_text, whole, write_whole
 
 _MOST_LAYERS = 2**17
 _INTEGER = re.compile(r"[-+]?[0-9]{1,4000}")

@@ -24,8 +24,12 @@ MAX_CORES = 4096
 MAX_ROUTED_CORES = 1024
 #: Rows, columns, lanes and widths of a unit.
 MAX_SIDE = 4096
-#: Bytes per cycle, vector lanes, and delays in cycles.
+#: Bytes per cycle, vector lanes.
 MAX_WIDTH = 1 << 20
+#: Cores of one router, virtual channels of a port, flits of a virtual channel's buffer and of a packet: BookSim uses 4, 8, 8, 16.
+MAX_CONCENTRATION, MAX_VIRTUAL_CHANNELS, MAX_BUFFER_FLITS, MAX_PACKET_FLITS = 64, 32, 126, 1 << 20
+#: Cycles of a router, a link, a port.
+MAX_DELAY = 256
 #: Devices of one tensor-parallel group.
 MAX_DEVICES = 65_536
 #: Requests of one run: at about 200 bytes each they still fit in the memory of a workstation.
@@ -59,8 +63,12 @@ RequestRate = Annotated[float, _quantity("1/s", gt=0)]
 CoreCount = Annotated[int, Meta(ge=1, le=MAX_CORES)]
 Side = Annotated[int, Meta(ge=1, le=MAX_SIDE)]
 Width = Annotated[int, Meta(ge=1, le=MAX_WIDTH)]
-Cycles = Annotated[int, Meta(ge=0, le=MAX_WIDTH)]
-PositiveCycles = Annotated[int, Meta(ge=1, le=MAX_WIDTH)]
+Cycles = Annotated[int, Meta(ge=0, le=MAX_DELAY)]
+PositiveCycles = Annotated[int, Meta(ge=1, le=MAX_DELAY)]
+Concentration = Annotated[int, Meta(ge=1, le=MAX_CONCENTRATION)]
+VirtualChannels = Annotated[int, Meta(ge=1, le=MAX_VIRTUAL_CHANNELS)]
+BufferFlits = Annotated[int, Meta(ge=1, le=MAX_BUFFER_FLITS)]
+PacketFlits = Annotated[int, Meta(ge=1, le=MAX_PACKET_FLITS)]
 DeviceCount = Annotated[int, Meta(ge=1, le=MAX_DEVICES)]
 BatchCount = Annotated[int, Meta(ge=1, le=MAX_BATCH)]
 RequestCount = Annotated[int, Meta(ge=1, le=MAX_REQUESTS)]

@@ -11,18 +11,22 @@ from msgspec import Meta
 from .base import (
     MAX_CORES,
     MAX_ROUTED_CORES,
+    BufferFlits,
     Bytes,
     BytesPerSecond,
+    Concentration,
     CoreCount,
     Cycles,
     Fraction,
     Hertz,
+    PacketFlits,
     PositiveBytes,
     PositiveCycles,
     PositiveFloat,
     Seconds,
     Side,
     Spec,
+    VirtualChannels,
     Width,
 )
 
@@ -103,17 +107,39 @@ class Noc(Spec):
 
     `link_width` is in bytes per cycle, of a link and of a core's port. Delays are cycles: `router_delay` per router, `link_delay`
     per link, `port_delay` for injection and ejection together; the defaults are BookSim 2's look-ahead router (zero load
-    4 h + 6 + L - 1). `columns` is the width of a mesh or torus; it does not follow core_count, so that adding a core does not
-    reshape the network.
+    4 h + 6 + L - 1). `columns` is the width of a mesh or torus, of a cmesh that of its routers, each of which serves
+    `concentration` cores; it does not follow core_count, so that adding a core does not reshape the network.
+
+    Routers have `virtual_channels` for each input port, each with a buffer of `buffer_flits` flits of `link_width` bytes;
+    messages are cut into packets of at most `packet_flits`. Tori and rings keep half the virtual channels for packets that have
+    passed the dateline.
+
+    `edges` lists pairs of cores, joined in both directions. `routes` lists paths such as [0, 1, 3], which replace the shortest
+    path (lowest neighbour first) from every core on them to the last one.
     """
 
-    topology: Literal["mesh", "torus", "ring", "crossbar", "edges", "shared"] = "mesh"
+    topology: Literal["mesh", "torus", "ring", "crossbar", "cmesh", "edges", "shared"] = "mesh"
     columns: CoreCount = 8
+    concentration: Concentration = 1
     link_width: Width = 128
     router_delay: PositiveCycles = 3
     link_delay: Cycles = 1
     port_delay: Cycles = 3
+    virtual_channels: VirtualChannels = 8
+    buffer_flits: BufferFlits = 8
+    packet_flits: PacketFlits = 16
     edges: tuple[tuple[CoreIndex, CoreIndex], ...] = ()
+    routes: tuple[tuple[CoreIndex, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.routes and self.topology != "edges":
+            raise ValueError(f"routes: a {self.topology} has its own routes; remove them, or use topology edges")
+        if self.concentration > 1 and self.topology != "cmesh":
+            raise ValueError(f"concentration: a {self.topology} has one core for each router; use topology cmesh")
+        if self.router_delay + self.link_delay < 2:
+            raise ValueError("link_delay: a router and its link take 2 cycles at least; make one of them longer")
+        if self.virtual_channels < 2 and self.topology in ("torus", "ring"):
+            raise ValueError(f"virtual_channels: a {self.topology} needs at least 2, one on either side of its dateline")
 
 
 class P2P(Spec):

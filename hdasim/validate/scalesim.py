@@ -17,8 +17,8 @@ from typing import Any
 
 from hdasim.errors import MissingExtra, SpecError
 from hdasim.scalesim import cases, files, table
-from hdasim.scalesim.sheet import RowError
-from hdasim.scalesim.text import read_text
+from hdasim.sheet import RowError
+from hdasim.text import read_text
 from hdasim.validate.compare import Row, by_case, by_quantity
 
 _ARRAYS = (

@@ -12,9 +12,9 @@ from hdasim.errors import SpecError
 from hdasim.predict.collective import DEVICES
 from hdasim.predict.operators import operator
 from hdasim.predict.table import same_hardware
-from hdasim.scalesim.sheet import Sheet, read_sheet
-from hdasim.scalesim.text import NUMBER
+from hdasim.sheet import Sheet, read_sheet
 from hdasim.spec.load import load_device, presets
+from hdasim.text import NUMBER
 from hdasim.validate.compare import Row, by_quantity
 
 _GPU, _MEASURED = ("gpu", "system"), "latency_us"

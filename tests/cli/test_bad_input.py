@@ -188,7 +188,7 @@ def noc(name: str, text: str, *expected: str) -> None:
     key(name, "  global_memory: 16 MiB", f"  noc: {text}\n  global_memory: 16 MiB", *expected)
 
 
-noc("topology", "{topology: mseh}", "model.yaml:7: device.noc.topology: unknown 'mseh' (did you mean 'mesh'?); use crossbar or")
+noc("topology", "{topology: mseh}", "model.yaml:7: device.noc.topology: unknown 'mseh' (did you mean 'mesh'?); use cmesh or")
 noc("torus-columns", "{topology: torus, columns: 7}", "model.yaml:7: device.noc.columns: a torus of 7 columns needs core_count to be")
 noc("no-edges", "{topology: edges}", "device.noc.edges: topology edges needs a list of core pairs, e.g. [[0, 1], [1, 2]]")
 noc("self-loop", "{topology: edges, edges: [[0, 1], [3, 3]]}", "model.yaml:7: device.noc.edges.1: edge 3-3 joins a core to itself; remove")

@@ -8,211 +8,206 @@ import msgspec
 import networkx as nx
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hdasim.core import layout
 from hdasim.core._core import Network
-from hdasim.device.noc import network
 from hdasim.errors import CoreError, SpecError
-from hdasim.spec.load import load_device
+from hdasim.noc import astra, collectives, names
+from hdasim.noc.cases import Case, schedule, simulate
+from hdasim.noc.topology import Topology, build, network
+from hdasim.spec.hardware import Noc
 
-DEVICE = load_device("ador")
 Edges = tuple[tuple[int, int], ...]
-Message = tuple[int, int, int, int]
+Schedule = tuple[np.ndarray, np.ndarray]
 
 
 @cache
-def build(topology: str, cores: int, columns: int = 4, edges: Edges = ()) -> Network:
-    """A network with BookSim's R1 delays: router 3, link 1, ports 3."""
-    noc = msgspec.structs.replace(
-        DEVICE.noc, topology=topology, columns=columns, edges=edges, router_delay=3, link_delay=1, port_delay=3
-    )  # fmt: skip
-    return network(msgspec.structs.replace(DEVICE, core_count=cores, noc=noc))
+def make(topology: str, nodes: int, columns: int = 4, edges: Edges = (), buffers: tuple[int, int, int] = (8, 8, 16),
+         router: int = 3, concentration: int = 1) -> tuple[Topology, Network]:  # fmt: skip
+    """A topology and its network with `router` cycles, link 1, ports 3; `buffers`: virtual channels, flits of each, packet."""
+    channels, flits, packet = buffers
+    fields = {"topology": topology, "columns": columns, "edges": edges, "router_delay": router, "virtual_channels": channels,
+              "buffer_flits": flits, "packet_flits": packet, "concentration": concentration}  # fmt: skip
+    noc = msgspec.convert(fields, Noc)
+    t = build(noc, nodes)
+    return t, network(noc, t)
 
 
-def run(net: Network, messages: list[Message]) -> tuple[list[int], int]:
-    done, makespan = net.run(np.array(messages, layout.MESSAGE))
-    return done.tolist(), makespan
-
-
-def position(core: int, cores: int, columns: int) -> tuple[int, int]:
-    """Place in a mesh; a short last row stands where the snake over the rows above ends."""
-    rows = -(-cores // columns)
-    y, x = divmod(core, columns)
-    return (y, x + rows * columns - cores) if y == rows - 1 and rows % 2 == 0 else (y, x)
-
-
-def links(topology: str, a: int, b: int, cores: int, columns: int) -> int:
-    """Links between two cores."""
-    columns = min(columns, cores)
-    if topology == "crossbar":
-        return 0
-    if topology == "ring":
-        return min((a - b) % cores, (b - a) % cores)
-    (ya, xa), (yb, xb) = position(a, cores, columns), position(b, cores, columns)
-    if topology == "mesh":
-        return abs(ya - yb) + abs(xa - xb)
-    rows = cores // columns
-    return min((ya - yb) % rows, (yb - ya) % rows) + min((xa - xb) % columns, (xb - xa) % columns)
+def route(t: Topology, source: int, target: int) -> list[int]:
+    """Links between two nodes."""
+    links, at = [], int(t.router_of[source])
+    while at != t.router_of[target]:
+        links.append(int(t.next_link[at, t.router_of[target]]))
+        at = int(t.link_to[links[-1]])
+        assert len(links) <= t.next_link.shape[0]
+    return links
 
 
 @st.composite
-def networks(draw: st.DrawFn) -> tuple[str, int, int]:
-    topology = draw(st.sampled_from(["mesh", "torus", "ring", "crossbar"]))
-    columns = draw(st.integers(1, 6))
-    cores = columns * draw(st.integers(1, 5)) if topology == "torus" else draw(st.integers(2, 30))
-    return topology, max(cores, 2) if topology != "torus" or columns > 1 else cores + 1, columns
-
-
-@st.composite
-def schedules(draw: st.DrawFn, cores: int, most: int = 40) -> list[Message]:
-    """Messages between different cores; each may wait for one before it, and the list is shuffled."""
-    count = draw(st.integers(1, most))
-    order = draw(st.permutations(range(count)))
-    messages: list[Message] = [(0, 0, 0, 0)] * count
-    for i, place in enumerate(order):
-        source = draw(st.integers(0, cores - 1))
-        target = (source + draw(st.integers(1, cores - 1))) % cores
-        after = order[draw(st.integers(0, i - 1))] if i and draw(st.booleans()) else -1
-        messages[place] = (source, target, draw(st.integers(1, 60)), after)
-    return messages
-
-
-@given(networks(), st.data())
-def test_zero_load(shape: tuple[str, int, int], data: st.DataObject) -> None:
-    """4 h + 6 + (L - 1) over every route, short last rows of meshes included."""
-    topology, cores, columns = shape
-    source = data.draw(st.integers(0, cores - 1))
-    target = (source + data.draw(st.integers(1, cores - 1))) % cores
-    flits = data.draw(st.integers(1, 1000))
-    cycles = 4 * links(topology, source, target, cores, columns) + 6 + flits - 1
-    assert run(build(topology, cores, columns), [(source, target, flits, -1)]) == ([cycles], cycles)
-
-
-@pytest.mark.parametrize("cores", [5, 6, 7, 9, 10, 11, 13, 14, 15])
-def test_every_route_of_a_short_mesh(cores: int) -> None:
-    net = build("mesh", cores)
-    for a in range(cores):
-        for b in range(cores):
-            if a != b:
-                assert run(net, [(a, b, 1, -1)])[1] == 4 * links("mesh", a, b, cores, 4) + 6
-
-
-@given(networks(), st.data())
-def test_limits_of_any_schedule(shape: tuple[str, int, int], data: st.DataObject) -> None:
-    topology, cores, columns = shape
-    messages = data.draw(schedules(cores))
-    net = build(topology, cores, columns)
-    done, makespan = run(net, messages)
-    assert makespan == max(done)
-    assert run(net, messages) == (done, makespan)
-
-    alone = [4 * links(topology, s, t, cores, columns) + 6 + f - 1 for s, t, f, _ in messages]
-    for end, latency, (_, _, _, after) in zip(done, alone, messages, strict=True):
-        assert end >= latency + (done[after] + 1 if after >= 0 else 0)
-    assert makespan <= sum(latency + 1 for latency in alone)
-
-    injected, ejected = Counter[int](), Counter[int]()
-    for source, target, flits, _ in messages:
-        injected[source] += flits
-        ejected[target] += flits
-    assert makespan >= max(injected.values()) and makespan >= max(ejected.values())
-
-    # Flits leave an ejection port one a cycle, so every message arrives once and whole: the cycles of its arrival are its own.
-    for target in ejected:
-        arrivals = sorted((end - f + 1, end) for end, (_, t, f, _) in zip(done, messages, strict=True) if t == target)
-        assert all(before[1] < after[0] for before, after in pairwise(arrivals))
-
-
-def xy_route(a: int, b: int, columns: int) -> list[tuple[int, int]]:
-    route = [a]
-    while route[-1] % columns != b % columns:
-        route.append(route[-1] + (1 if b % columns > a % columns else -1))
-    while route[-1] != b:
-        route.append(route[-1] + (columns if b > route[-1] else -columns))
-    return list(pairwise(route))
-
-
-@given(schedules(16, most=60))
-def test_no_link_carries_more_than_a_flit_a_cycle(messages: list[Message]) -> None:
-    load = Counter[tuple[int, int]]()
-    for source, target, flits, _ in messages:
-        for link in xy_route(source, target, 4):
-            load[link] += flits
-    assert run(build("mesh", 16), messages)[1] >= max(load.values())
-
-
-@given(schedules(12), st.data())
-def test_a_cycle_of_waits_never_completes(messages: list[Message], data: st.DataObject) -> None:
-    """Close a chain of waits: its last message now waits for one that waits for it."""
-    child = next((i for i, m in enumerate(messages) if m[3] >= 0), None)
-    if child is None:
-        return
-    root = child
-    while messages[root][3] >= 0:
-        root = messages[root][3]
-    messages[root] = (*messages[root][:3], child)
-    with pytest.raises(CoreError, match="never completes"):
-        run(build("mesh", 12), messages)
-
-
-@given(
-    collective=st.sampled_from(sorted(layout.COLLECTIVES)), size=st.integers(2, 10), groups=st.integers(1, 3),
-    flits=st.integers(1, 100), topology=st.sampled_from(["mesh", "ring", "crossbar"]),
-)  # fmt: skip
-def test_collectives(collective: str, size: int, groups: int, flits: int, topology: str) -> None:
-    """No collective beats its closed form or the ports; adding flits never helps."""
-    net = build(topology, size * groups)
-    messages = net.schedule(collective, groups, size, flits)
-    makespan = net.run(messages)[1]
-    steps = (size - 1) * (2 if "all_reduce" in collective else 1)
-    assert makespan >= steps * flits
-    assert net.run(net.schedule(collective, groups, size, flits + 1))[1] > makespan
-    if topology != "mesh":  # there the order of the ring is that of the cores: no message leaves its group
-        assert (messages["source"] // size == messages["target"] // size).all()
-    if not collective.startswith("folded"):  # whose closed form counts links that a crossbar or a ring need not cross
-        assert makespan >= net.zero_load(collective, size, flits)
+def networks(draw: st.DrawFn) -> tuple[Topology, Network, int]:
+    """Any network of up to 30 nodes but edge lists, and its router's cycles."""
+    topology = draw(st.sampled_from(["mesh", "torus", "ring", "crossbar", "cmesh"]))
+    columns, rows = draw(st.integers(1, 6)), draw(st.integers(1, 5))
+    concentration = draw(st.integers(1, 4)) if topology == "cmesh" else 1
+    nodes = draw(st.integers(2, 30)) if topology in ("mesh", "ring", "crossbar") else columns * rows * concentration
+    assume(nodes >= 2)
+    buffers = draw(st.sampled_from([(8, 8, 16), (8, 8, 16), (2, 2, 3), (4, 8, 1), (2, 16, 64)]))
+    router = draw(st.integers(1, 4))
+    return *make(topology, nodes, columns, (), buffers, router, concentration), router
 
 
 @st.composite
 def graphs(draw: st.DrawFn) -> tuple[int, Edges]:
     """A random spanning tree and a few more edges."""
-    cores = draw(st.integers(2, 9))
-    edges = [(draw(st.integers(0, i - 1)), i) for i in range(1, cores)]
+    nodes = draw(st.integers(2, 9))
+    edges = [(draw(st.integers(0, i - 1)), i) for i in range(1, nodes)]
     for _ in range(draw(st.integers(0, 4))):
-        a = draw(st.integers(0, cores - 1))
-        edges.append((a, (a + draw(st.integers(1, cores - 1))) % cores))
-    return cores, tuple(edges)
+        a = draw(st.integers(0, nodes - 1))
+        edges.append((a, (a + draw(st.integers(1, nodes - 1))) % nodes))
+    return nodes, tuple(edges)
 
 
-@given(graphs())
-def test_edge_lists_route_along_shortest_paths_or_are_refused(shape: tuple[int, Edges]) -> None:
-    cores, edges = shape
+@st.composite
+def schedules(draw: st.DrawFn, nodes: int, most: int = 30) -> Schedule:
+    """Messages between different nodes and a few joins; each may wait for some that stand before it in a shuffled list."""
+    count = draw(st.integers(1, most))
+    order = draw(st.permutations(range(count)))
+    messages, before = np.zeros(count, layout.MESSAGE), {}
+    for i, place in enumerate(order):
+        source = draw(st.integers(0, nodes - 1))
+        waits = draw(st.lists(st.integers(0, i - 1), max_size=3, unique=True)) if i else []
+        before[place] = [order[j] for j in waits]
+        if waits and draw(st.integers(0, 9)) == 0:
+            messages[place] = (source, source, 0, 0, 0, 0)
+            continue
+        target = (source + draw(st.integers(1, nodes - 1))) % nodes
+        messages[place] = (source, target, draw(st.integers(1, 60)), draw(st.sampled_from([0, 0, 1, 7, 100])), 0, 0)
+    messages["count"] = [len(before[i]) for i in range(count)]
+    messages["first"] = np.cumsum(messages["count"]) - messages["count"]
+    return messages, np.array([j for i in range(count) for j in before[i]], np.int64)
+
+
+def check(t: Topology, net: Network, router: int, given: Schedule) -> None:
+    """Every limit that holds whatever the routers do."""
+    messages, deps = given
+    done, makespan = net.run(messages, deps)
+    again, _ = net.run(messages, deps)
+    assert done.tolist() == again.tolist()
+    assert makespan == done.max()
+    assert net.run(messages, deps, "router")[0].tolist() == done.tolist()  # with or without the short cut
+
+    load, injected, ejected = Counter[int](), Counter[int](), Counter[int]()
+    arrivals: dict[int, list[tuple[int, int]]] = {}
+    for end, (source, target, flits, delay, first, count) in zip(done.tolist(), messages.tolist(), strict=True):
+        before = [int(done[j]) for j in deps[first : first + count]]
+        if flits == 0:
+            assert end == max(before)
+            continue
+        links = route(t, source, target)
+        alone = (len(links) + 1) * router + len(links) + 3 + flits - 1
+        assert end >= (max(before) + max(1, delay) if before else delay) + alone
+        load.update(dict.fromkeys(links, flits))
+        injected[source] += flits
+        ejected[target] += flits
+        arrivals.setdefault(target, []).append((end, flits))
+    if not injected:
+        return
+    for ends in arrivals.values():  # a port ejects one flit a cycle: by the end of each, all that ended until then have passed
+        ends.sort()
+        passed = 0
+        for end, flits in ends:
+            passed += flits
+            assert end >= passed
+        assert all(a[0] < b[0] for a, b in pairwise(ends))
+
+    bound = net.bound(messages, deps)
+    loads = max(injected.values()), max(ejected.values()), max(load.values(), default=0)
+    assert (bound["max_inject"], bound["max_eject"], bound["max_link"]) == loads
+    assert bound["flit_hops"] == load.total()
+    assert max(loads) <= bound["cycles"] <= makespan
+
+
+@given(networks(), st.data())
+def test_limits_of_any_schedule(shape: tuple[Topology, Network, int], data: st.DataObject) -> None:
+    t, net, router = shape
+    check(t, net, router, data.draw(schedules(t.node_count)))
+
+
+@given(graphs(), st.data())
+def test_limits_on_random_graphs(shape: tuple[int, Edges], data: st.DataObject) -> None:
+    """Edge lists route along shortest paths or are refused; only those with a circle are."""
+    nodes, edges = shape
     graph = nx.Graph(edges)
     try:
-        net = build("edges", cores, edges=edges)
+        t, net = make("edges", nodes, 4, edges)
     except SpecError as error:
         assert "wait for each other" in str(error)
-        assert not nx.is_forest(graph)  # routes on a tree cannot form a cycle
+        assert not nx.is_forest(graph)
         return
     hops = dict(nx.all_pairs_shortest_path_length(graph))
-    for a in range(cores):
-        for b in range(cores):
-            if a != b:
-                assert run(net, [(a, b, 1, -1)])[1] == 4 * hops[a][b] + 6
-    messages = net.schedule("all_gather", 1, cores, 4)
-    assert net.run(messages)[1] >= (cores - 1) * 4
+    assert all(len(route(t, a, b)) == hops[a][b] for a in range(nodes) for b in range(nodes))
+    check(t, net, 3, data.draw(schedules(nodes)))
 
 
-@given(cores=st.integers(2, 9), cut=st.integers(1, 8), data=st.data())
-def test_edge_lists_in_two_parts_are_refused(cores: int, cut: int, data: st.DataObject) -> None:
-    cut = min(cut, cores - 1)
-    edges = tuple((i - 1, i) for i in range(1, cores) if i != cut)
-    with pytest.raises(SpecError, match=r"not connected|needs a list"):
-        build("edges", cores, edges=edges)
-    loop = data.draw(st.integers(0, cores - 1))
-    with pytest.raises(SpecError, match="joins a core to itself"):
-        build("edges", cores, edges=(*edges, (cut - 1, cut), (loop, loop)))
-    with pytest.raises(SpecError, match=f"cores are 0 to {cores - 1}"):
-        build("edges", cores, edges=(*edges, (cut, cores)))
+@given(networks(), st.data())
+def test_a_message_alone(shape: tuple[Topology, Network, int], data: st.DataObject) -> None:
+    """(h + 1) router + h + 3 + (L - 1), as long as it fits a buffer."""
+    t, net, router = shape
+    source = data.draw(st.integers(0, t.node_count - 1))
+    target = (source + data.draw(st.integers(1, t.node_count - 1))) % t.node_count
+    flits = data.draw(st.integers(1, 2))
+    hops = len(route(t, source, target))
+    cycles = (hops + 1) * router + hops + 3 + flits - 1
+    found = net.run(np.array([(source, target, flits, 0, 0, 0)], layout.MESSAGE), np.empty(0, np.int64))[1]
+    assert found == cycles or flits > 1  # a second packet may wait for the first one's channel
+    assert found >= cycles
+
+
+@given(schedules(12), st.data())
+def test_a_cycle_of_waits_never_completes(given_: Schedule, data: st.DataObject) -> None:
+    """Close a chain of waits: a message now waits for one that waits for it."""
+    messages, deps = given_
+    waiting = np.flatnonzero(messages["count"])
+    assume(waiting.size)
+    child = int(data.draw(st.sampled_from(waiting.tolist())))
+    root = int(deps[messages["first"][child]])
+    deps = np.append(deps, child)
+    deps = np.append(deps, deps[messages["first"][root] : messages["first"][root] + messages["count"][root]])
+    messages = messages.copy()
+    messages["first"][root], messages["count"][root] = deps.size - 1 - messages["count"][root], messages["count"][root] + 1
+    net = make("mesh", 12)[1]
+    for function in (net.run, net.bound):
+        with pytest.raises(CoreError, match="never completes"):
+            function(messages, deps)
+
+
+@given(
+    name=st.sampled_from(collectives.NAMES), chunk=st.integers(1, 40), packet=st.sampled_from([1, 4, 16, 64]),
+    topology=st.sampled_from(["mesh4x4", "mesh3x3", "mesh5x2", "torus4x2", "ring8", "ring5", "xbar8", "cmesh2x2c4", "mesh1x4"]),
+)  # fmt: skip
+def test_collectives_are_at_or_above_their_bounds(name: str, topology: str, chunk: int, packet: int) -> None:
+    try:
+        collectives.check(name, topology)
+    except SpecError:
+        return
+    case = Case(topology, 3, packet, 8, 8, name, chunk)
+    result = simulate(case)
+    assert result.bound_cycles <= result.cycles
+    net, messages, deps = schedule(case)
+    check(names.topology(topology), net, 3, (messages, deps))
+    nodes = names.parse(topology)[1]
+    if "_ag" in name or "_ar" in name:  # every node receives N - 1 chunks, twice that for a sum (noc README 5)
+        assert result.bound_cycles >= (2 if "_ar" in name else 1) * (nodes - 1) * chunk
+
+
+@given(
+    topology=st.sampled_from(list(astra.TOPOLOGIES)), devices=st.integers(2, 12), chunk=st.integers(1, 10**7),
+    latency=st.sampled_from(["0", "500", "936.25"]), name=st.sampled_from(astra.SCHEDULES),
+)  # fmt: skip
+def test_device_links_are_at_or_above_their_bound(topology: str, devices: int, chunk: int, latency: str, name: str) -> None:
+    cells = {"topology": topology, "npus": str(devices), "bandwidth_GiBps": "50", "latency_ns": latency,
+             "chunk_bytes": str(chunk), "schedule": name}  # fmt: skip
+    result = astra.simulate(astra.parse(cells), 10**9)
+    assert 0 < result.bound_ns <= result.time_ns * (1 + 1e-9) + 0.01  # times are whole picoseconds

@@ -87,10 +87,10 @@ def _unwritable(path: Path, error: Exception) -> SpecError:
 
 
 @functools.lru_cache(maxsize=1 << 16)
-def whole(text: str, name: str, least: int = 1) -> int:
-    """A whole number from `least` to `MOST`, also one written as 128.0; `SpecError` says what else `text` is."""
+def whole(text: str, name: str, least: int = 1, most: int = MOST) -> int:
+    """A whole number from `least` to `most`, also one written as 128.0; `SpecError` says what else `text` is."""
     text = text.strip()
-    expected = f"expected a whole number from {least} to {MOST}"
+    expected = f"expected a whole number from {least} to {most}"
     if not text:
         raise SpecError(f"no value; {expected}", (name,))
     bare = text.lstrip("+-").lower()
@@ -103,7 +103,7 @@ def whole(text: str, name: str, least: int = 1) -> int:
         fault = "which is not a number"
     elif value < 0:
         fault = "which is negative"
-    elif value > MOST:
+    elif value > most:
         fault = "which is too large"
     elif value != int(value):
         fault = "which is not whole"
@@ -112,6 +112,16 @@ def whole(text: str, name: str, least: int = 1) -> int:
     else:
         return int(value)
     raise SpecError(f"got {text[:SHOWN]!r}, {fault}; {expected}", (name,))
+
+
+def number(text: str, name: str, least: float, most: float) -> float:
+    """A number from `least` to `most`; `SpecError` says what else `text` is."""
+    text = text.strip()
+    value = float(text) if NUMBER.fullmatch(text) else float("nan")
+    if not least <= value <= most:
+        got = f"got {text[:SHOWN]!r}" if text else "no value"
+        raise SpecError(f"{got}; expected a number from {least:g} to {most:g}", (name,))
+    return value
 
 
 def choice(text: str, name: str, known: Iterable[str]) -> str:
