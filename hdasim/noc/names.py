@@ -43,7 +43,7 @@ def parse(name: str) -> tuple[Noc, int]:
     raise _unknown(name)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def topology(name: str) -> Topology:
     """The topology of that name, its nodes in the order of the reference's rings (noc README 4); `SpecError` as `parse`."""
     noc, nodes = parse(name)

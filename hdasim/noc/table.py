@@ -1,8 +1,9 @@
 """Tables of network cases: CASES.csv in, the same rows with cycles, or nanoseconds between devices, and their bound out."""
 
+import contextlib
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,15 +62,17 @@ def run(
     known = finished(output, kind.inputs, kind.results, longest=LONGEST) if resume and output.exists() else {}
     results, waiting, resumed = _rows(sheet, kind, known)
     done, interrupted = len(sheet.rows) - sum(map(len, waiting.values())), False
-    for case, result in _simulate(list(waiting), kind, workers, max_work):
-        if result is None:
-            interrupted = True
-        elif case is not None:
-            done += len(waiting[case])
-            for number in waiting[case]:
-                results[number] = _text(result, sheet.lines[number], kind)
-        if progress is not None:
-            progress(done, len(sheet.rows))
+    try:
+        for finished_case in _simulate(list(waiting), kind, workers, max_work):
+            if finished_case is not None:
+                case, result = finished_case
+                done += len(waiting[case])
+                for number in waiting[case]:
+                    results[number] = _text(result, sheet.lines[number], kind)
+            if progress is not None:
+                progress(done, len(sheet.rows))
+    except KeyboardInterrupt:
+        interrupted = True
     outcome = sheet.outcome(output, kind.results, results, _value, resumed, interrupted)
     outcome.write(sheet.newline)
     return outcome
@@ -78,15 +81,14 @@ def run(
 def form(sheet: Sheet) -> Form:
     """What a table with this header holds; `SpecError` if none of the three."""
     names = sheet.names
-    if {"npus", "schedule", "bandwidth_GiBps"} & set(names):
+    if "router_cfg" not in names and {"npus", "schedule", "bandwidth_GiBps"} & set(names):
         sheet.find(astra.INPUTS)
         return Form(astra.INPUTS, ("time_ns", "bound_ns"), astra.parse, astra.simulate)
-    schedules: Sequence[str] = [name for name in ("collective", "messages") if name in names]
-    if not schedules and set(cases.INPUTS) <= set(names):
+    if not {"collective", "messages"} & set(names) and set(cases.INPUTS) <= set(names):
         expected = f"{','.join(cases.INPUTS)}, and chunk_flits,collective or messages"
         raise SpecError(f"column is missing: collective or messages; expected the columns {expected}", place=f"{sheet.path}:1")
-    needed = (*cases.INPUTS, "chunk_flits", "collective") if "messages" not in schedules or "collective" in schedules else (
-        *cases.INPUTS, "messages")  # fmt: skip
+    listed = "messages" in names and "collective" not in names
+    needed = (*cases.INPUTS, *(("messages",) if listed else ("chunk_flits", "collective")))
     sheet.find(needed)
     extra = tuple(name for name in (*cases.OPTIONAL, "messages") if name in names and name not in needed)
     loads = tuple(name for name in cases.LOADS if name not in names)
@@ -123,46 +125,43 @@ def _rows(
 
 def _simulate(
     todo: list[Case], kind: Form, workers: int, max_work: int
-) -> Iterator[tuple[Case | None, Result | SpecError | None]]:  # fmt: skip
-    """Results as they come; (None, SpecError) now and then while none does; (None, None) once on Ctrl-C, then nothing more.
+) -> Iterator[tuple[Case, Result | SpecError] | None]:  # fmt: skip
+    """Results, or what is wrong with a case, as they come; None now and then while none does.
 
     Threads are daemons: a case in the core cannot be stopped, but neither need Ctrl-C wait for it.
     """
-    waiting: queue.SimpleQueue[Case | None] = queue.SimpleQueue()
-    finished_: queue.SimpleQueue[tuple[Case, Result | SpecError | BaseException]] = queue.SimpleQueue()
-    stop = threading.Event()
+    waiting: queue.SimpleQueue[Case] = queue.SimpleQueue()
+    results: queue.SimpleQueue[tuple[Case, Result | BaseException]] = queue.SimpleQueue()
+    for case in todo:
+        waiting.put(case)
 
     def work() -> None:
-        while (case := waiting.get()) is not None and not stop.is_set():
-            try:
-                finished_.put((case, kind.simulate(case, max_work)))
-            except BaseException as error:  # for the main thread
-                finished_.put((case, error))
+        with contextlib.suppress(queue.Empty):
+            while True:
+                case = waiting.get_nowait()
+                try:
+                    results.put((case, kind.simulate(case, max_work)))
+                except BaseException as error:  # for the main thread
+                    results.put((case, error))
 
-    for case in [*todo, *[None] * workers]:
-        waiting.put(case)
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(workers, len(todo)))]
-    for thread in threads:
-        thread.start()
+    for _ in range(min(workers, len(todo))):
+        threading.Thread(target=work, daemon=True).start()
     left = len(todo)
     try:
         while left:
             try:
-                case, result = finished_.get(timeout=0.2)
+                case, result = results.get(timeout=0.2)
             except queue.Empty:
-                yield None, _NOTHING
+                yield None
                 continue
             if isinstance(result, BaseException) and not isinstance(result, SpecError):
                 raise result
             left -= 1
             yield case, result
-    except KeyboardInterrupt:
-        yield None, None
     finally:
-        stop.set()
-
-
-_NOTHING = SpecError("nothing yet")
+        with contextlib.suppress(queue.Empty):  # nobody waits for the rest
+            while True:
+                waiting.get_nowait()
 
 
 def _text(result: Result | SpecError, line: int, kind: Form) -> str | RowError:

@@ -145,8 +145,8 @@ class Noc(Spec):
 class P2P(Spec):
     """Links of one device to the others: `bandwidth` of all of them per direction, `latency` per message.
 
-    Messages get the share `efficiency` of the bandwidth (headers, flow control). On a `switch` all devices exchange at full bandwidth,
-    on a `ring` each has half of it towards each neighbour, `fully_connected` ones an equal part towards every other.
+    Messages get the share `efficiency` of the bandwidth (headers, flow control). On a `switch` all devices exchange at full
+    bandwidth, on a `ring` each has half of it towards each neighbour, `fully_connected` ones an equal part towards every other.
 
     With a `kind`, collectives among GPUs take the time that NCCL takes on links of that kind (`hdasim.device.collectives`):
     `collective_launch` passes in every one beside the steps of its algorithm; `nvls_efficiency` is the share of the links' rate
@@ -170,9 +170,9 @@ class Device(Spec):
 
     `prefetch`: weights and cached keys of the next operator load while the current one runs, as a compiled program does; without
     it a transfer starts with its operator (GPU kernels). `launch_overhead` passes before every operator.
-    `dataflow` of GEMMs over cores: ``latency`` cuts weights by columns, each core reads its own from the nearest DRAM channel, and
-    all-gathers inputs; ``throughput`` cuts inputs by rows and broadcasts weights; ``row_split`` cuts weights by rows and reduces
-    partial results; ``auto`` takes the best of these and of grids of the first two for every number of tokens.
+    `dataflow` of GEMMs over cores: ``latency`` cuts weights by columns, each core reads its own from the nearest DRAM channel,
+    and all-gathers inputs; ``throughput`` cuts inputs by rows and broadcasts weights; ``row_split`` cuts weights by rows and
+    reduces partial results; ``auto`` takes the best of these and of grids of the first two for every number of tokens.
     `global_memory_bandwidth` defaults to what the NoC ports of all cores take together.
     """
 
@@ -190,10 +190,11 @@ class Device(Spec):
     dataflow: Literal["auto", "latency", "throughput", "row_split"] = "auto"
 
     def __post_init__(self) -> None:
-        if self.core_count > MAX_ROUTED_CORES and self.noc.topology not in ("crossbar", "shared"):
+        routers = -(-self.core_count // self.noc.concentration)
+        if routers > MAX_ROUTED_CORES and self.noc.topology not in ("crossbar", "shared"):
             raise ValueError(
-                f"core_count: {self.core_count} is more than {MAX_ROUTED_CORES}, the most that a {self.noc.topology} can route; "
-                f"use fewer cores, or topology crossbar or shared"
+                f"core_count: {self.core_count} needs more than {MAX_ROUTED_CORES} routers, the most that a {self.noc.topology} "
+                f"can have; use fewer cores, or topology crossbar or shared"
             )
 
     @property
