@@ -83,51 +83,65 @@ static int in_step(hda_algorithm_t how) {
 }
 
 /* Others are worth a try as long as they are short, when latency counts and all routers can be simulated in a moment. */
+enum { SHORT_FLITS = 4, SHORT_MEMBERS = 64 };
+
 static int worthwhile(const hda_noc_t *noc, const collective_key_t *key, hda_algorithm_t how) {
     if (key->kind == HDA_BROADCAST)
         return how == HDA_CHAIN || (how == HDA_ROW_COLUMN && key->groups > 1);
     if (key->kind == HDA_GATHER || key->kind == HDA_ALL_TO_ALL) return how == HDA_DIRECT;
     if (in_step(how)) return 1;
     if (how == HDA_RECURSIVE && (key->size & (key->size - 1)) != 0) return 0;
-    return (how == HDA_DIRECT || how == HDA_RECURSIVE) && key->units <= noc->packet_flits &&
-           key->size <= 64 && noc->router_count > 1;
+    return (how == HDA_DIRECT || how == HDA_RECURSIVE) && key->units <= SHORT_FLITS &&
+           key->size <= SHORT_MEMBERS && noc->router_count > 1;
 }
 
-/* Cycles of `groups` concurrent collectives by one algorithm; -1 if it does not fit. */
-static hda_status_t core_cycles(const hda_noc_t *noc, const collective_key_t *key,
-                                hda_algorithm_t how, int64_t *cycles) {
-    *cycles = -1;
-    hda_schedule_t schedule = {0};
+/* The schedule of `groups` concurrent collectives by one algorithm; *fits is 0 if the groups do not. Release it in any case. */
+static hda_status_t build_groups(const hda_noc_t *noc, const collective_key_t *key,
+                                 hda_algorithm_t how, hda_schedule_t *schedule, int *fits) {
     int64_t *members = malloc((size_t)key->size * sizeof *members);
     if (members == NULL) return HDA_E_MEMORY;
-    hda_status_t status = HDA_OK;
-    int fits = 1;
+    const int64_t pieces = hda_ceil_div(key->units, noc->packet_flits); /* broadcast by packets */
+    const hda_group_t group = {members, key->size, noc->columns, pieces};
     /* the reflected chain of place_members is a chain too */
     const hda_algorithm_t algorithm = how == HDA_ROW_COLUMN ? HDA_CHAIN : how;
-    for (int64_t g = 0; g < key->groups && status == HDA_OK && fits; g++) {
-        fits = place_members(noc, key, how, g, members);
-        const hda_group_t group = {members, key->size, noc->columns, 64};
-        if (fits)
-            status = hda_schedule_collective(&schedule, &group, (hda_collective_t)key->kind,
+    hda_status_t status = HDA_OK;
+    *fits = 1;
+    for (int64_t g = 0; g < key->groups && status == HDA_OK && *fits; g++) {
+        *fits = place_members(noc, key, how, g, members);
+        if (*fits)
+            status = hda_schedule_collective(schedule, &group, (hda_collective_t)key->kind,
                                              algorithm, key->units);
     }
+    free(members);
+    return status;
+}
+
+/* Cycles of those; -1 if it does not fit or cannot take less than `limit` (if that is not negative). */
+static hda_status_t core_cycles(const hda_noc_t *noc, const collective_key_t *key,
+                                hda_algorithm_t how, double limit, int64_t *cycles) {
+    hda_schedule_t schedule = {0};
+    int fits;
+    hda_status_t status = build_groups(noc, key, how, &schedule, &fits);
     int64_t *done = malloc((size_t)(schedule.count + 1) * sizeof *done);
     if (done == NULL) status = HDA_E_MEMORY;
-    if (status == HDA_OK && fits) {
-        const int waits = how == HDA_DIRECT || how == HDA_RECURSIVE;
-        const int flags =
-            waits && key->kind != HDA_GATHER && key->units <= noc->packet_flits ? 0 : HDA_NOC_LINK;
-        status = hda_noc_run(noc, schedule.messages, schedule.count, schedule.deps,
-                             schedule.dep_count, flags, done, cycles);
+    /* links that are busy until the tail has passed tell the truth where nothing waits, else too little */
+    const int meets = (how == HDA_DIRECT || how == HDA_RECURSIVE) && key->kind != HDA_GATHER &&
+                      key->units <= SHORT_FLITS;
+    for (int router = 0; router <= meets && status == HDA_OK && fits; router++) {
+        status =
+            hda_noc_run(noc, schedule.messages, schedule.count, schedule.deps, schedule.dep_count,
+                        router ? HDA_NOC_ROUTER : HDA_NOC_LINK, done, cycles);
+        fits = limit < 0 || (double)*cycles < limit;
     }
+    if (!fits) *cycles = -1;
     free(done);
-    free(members);
     hda_schedule_free(&schedule);
     return status;
 }
 
 /* Where messages wait only for their own chain, cycles rise linearly with the chunk; three sizes tell whether they do. Kept in the memo with
- * `units` 0: seconds = cycles of an empty chunk, bytes = cycles of each unit, algorithm = 1 if linear. */
+ * `units` 0: seconds = cycles of an empty chunk, bytes = cycles of each unit, algorithm = 1 if linear, else the algorithm does not fit the
+ * group, or its messages meet on links, and it is not used. */
 static hda_status_t chain_line(hda_program_t *program, const collective_key_t *key,
                                hda_algorithm_t how, collective_t *line) {
     const collective_key_t own = {LINES + how, key->kind, key->groups, key->size, 0};
@@ -140,38 +154,41 @@ static hda_status_t chain_line(hda_program_t *program, const collective_key_t *k
     for (int i = 0; i < 3; i++) {
         collective_key_t sample = *key;
         sample.units = (int64_t)64 << i;
-        TRY(core_cycles(&program->device.noc, &sample, how, &cycles[i]));
+        TRY(core_cycles(&program->device.noc, &sample, how, -1, &cycles[i]));
     }
     line->bytes = (double)(cycles[1] - cycles[0]) / 64.0;
     line->seconds = (double)cycles[0] - 64.0 * line->bytes;
     line->algorithm = cycles[0] >= 0 && cycles[2] - cycles[1] == 2 * (cycles[1] - cycles[0]);
-    if (cycles[0] < 0) line->algorithm = -1; /* does not fit the group */
     *find(memo->table, memo->capacity, &own) = *line;
     memo->used++;
     return HDA_OK;
 }
 
 static hda_status_t cycles_by(hda_program_t *program, const collective_key_t *key,
-                              hda_algorithm_t how, double *cycles) {
+                              hda_algorithm_t how, double limit, double *cycles) {
     if (in_step(how)) {
         collective_t line;
         TRY(chain_line(program, key, how, &line));
         const int64_t units = how == HDA_BIDIRECTIONAL ? key->units + key->units % 2 : key->units;
-        *cycles = line.algorithm < 0 ? -1 : line.seconds + line.bytes * (double)units;
-        if (line.algorithm != 0) return HDA_OK;
+        *cycles = line.algorithm ? line.seconds + line.bytes * (double)units : -1;
+        return HDA_OK;
     }
     int64_t simulated;
-    TRY(core_cycles(&program->device.noc, key, how, &simulated));
+    TRY(core_cycles(&program->device.noc, key, how, limit, &simulated));
     *cycles = (double)simulated;
     return HDA_OK;
 }
 
 static hda_status_t best_on_cores(hda_program_t *program, collective_t *entry) {
     double best = -1;
-    for (int how = 0; how < HDA_ALGORITHM_COUNT; how++) {
-        if (!worthwhile(&program->device.noc, &entry->key, (hda_algorithm_t)how)) continue;
+    static const hda_algorithm_t cheap_first[] = {HDA_RING,  HDA_BIDIRECTIONAL, HDA_TWO_D,
+                                                  HDA_CHAIN, HDA_ROW_COLUMN,    HDA_RECURSIVE,
+                                                  HDA_DIRECT};
+    for (size_t i = 0; i < sizeof cheap_first / sizeof *cheap_first; i++) {
+        const hda_algorithm_t how = cheap_first[i];
+        if (!worthwhile(&program->device.noc, &entry->key, how)) continue;
         double cycles;
-        TRY(cycles_by(program, &entry->key, (hda_algorithm_t)how, &cycles));
+        TRY(cycles_by(program, &entry->key, how, best, &cycles));
         if (cycles < 0 || (best >= 0 && cycles >= best)) continue;
         best = cycles;
         entry->algorithm = how;
@@ -270,6 +287,39 @@ static hda_status_t look_up(hda_program_t *program, const collective_key_t *key,
     return HDA_OK;
 }
 
+/* Least cycles of a broadcast, to rank mappings by: the latency of one flit along a chain, and the busiest port or link of all chains for every
+ * flit. Kept in the memo like a chain_line. */
+static hda_status_t rank_broadcast(hda_program_t *program, const collective_key_t *key,
+                                   double *cycles) {
+    const hda_noc_t *noc = &program->device.noc;
+    const collective_key_t own = {LINES + HDA_CHAIN, key->kind, key->groups, key->size, 0};
+    collective_memo_t *memo = &program->collectives;
+    TRY(reserve(memo));
+    collective_t *line = find(memo->table, memo->capacity, &own);
+    for (int how = HDA_CHAIN; how <= HDA_ROW_COLUMN && line->key.size == 0; how++) {
+        if (!worthwhile(noc, key, (hda_algorithm_t)how)) continue;
+        hda_schedule_t schedule = {0};
+        hda_noc_load_t load = {0};
+        collective_key_t flit = *key;
+        flit.units = 1;
+        int fits;
+        hda_status_t status = build_groups(noc, &flit, (hda_algorithm_t)how, &schedule, &fits);
+        if (status == HDA_OK)
+            status = hda_noc_load(noc, schedule.messages, schedule.count, schedule.deps,
+                                  schedule.dep_count, &load);
+        hda_schedule_free(&schedule);
+        if (status != HDA_OK) return status;
+        const double rate = (double)hda_max64(load.link, hda_max64(load.inject, load.eject));
+        if (line->bytes > 0 && rate >= line->bytes) continue;
+        line->bytes = rate;
+        line->seconds = (double)load.cycles;
+    }
+    memo->used += line->key.size == 0;
+    line->key = own;
+    *cycles = line->seconds + line->bytes * (double)key->units;
+    return HDA_OK;
+}
+
 /* Least cycles of a ring (or of a gather) over neighbours one link apart, to rank mappings by before anything is simulated: n - 1
  * steps of one chunk each for an all-gather or a reduce-scatter, twice that for an all-reduce, and one message's fixed
  * cost for each step. */
@@ -281,9 +331,9 @@ static double ranking_cycles(const hda_noc_t *noc, const collective_key_t *key) 
     return (key->kind == HDA_ALL_REDUCE ? 2 : 1) * (n - 1) * (chunk + fixed + hop);
 }
 
-/* Weights are broadcast in so many flits that only the rate counts: where links are busy until the tail has passed, cycles rise with flits
- * linearly once the pieces are longer than the latencies. Two lengths give the line, and mappings can be ranked by it. */
-enum { LONG_BROADCAST = 4096 };
+/* Weights are broadcast packet by packet, so many that only the rate counts: once the chains are filled, cycles rise linearly with flits. Two lengths
+ * give the line, and mappings can be ranked by it. */
+enum { LONG_BROADCAST = 1024 };
 
 static hda_status_t long_broadcast(hda_program_t *program, collective_key_t key, double *seconds) {
     const double units = (double)key.units;
@@ -307,12 +357,14 @@ hda_status_t engine_collective(hda_program_t *program, hda_collective_t kind, in
     if (bytes / device->link_width > 1e9) return HDA_E_OVERFLOW;
     const collective_key_t key = {ON_CORES, kind, groups, size,
                                   (int64_t)ceil(bytes / device->link_width)};
-    if (kind == HDA_BROADCAST && key.units > LONG_BROADCAST)
-        return long_broadcast(program, key, seconds);
-    if (estimate && kind != HDA_BROADCAST) {
-        *seconds = ranking_cycles(&device->noc, &key) / device->frequency;
+    if (estimate) {
+        double cycles = ranking_cycles(&device->noc, &key);
+        if (kind == HDA_BROADCAST) TRY(rank_broadcast(program, &key, &cycles));
+        *seconds = cycles / device->frequency;
         return HDA_OK;
     }
+    if (kind == HDA_BROADCAST && key.units > LONG_BROADCAST)
+        return long_broadcast(program, key, seconds);
     collective_t found;
     const hda_status_t status = look_up(program, &key, &found);
     if (status == HDA_OK) *seconds = found.seconds;

@@ -14,15 +14,15 @@ COLLECTIVES = {
     "all_gather": 0, "reduce_scatter": 1, "all_reduce": 2, "all_to_all": 3, "broadcast": 4, "gather": 5, "send": 6,
 }  # fmt: skip
 ALGORITHMS = {
-    "ring": 0, "bidirectional": 1, "direct": 2, "one_shot": 3, "tree": 4, "recursive": 5, "two_d": 6, "two_d_bidirectional": 7,
-    "chain": 8, "row_column": 9,
+    "ring": 0, "bidirectional": 1, "direct": 2, "one_shot": 3, "tree": 4, "recursive": 5, "two_d": 6,
+    "two_d_bidirectional": 7, "chain": 8, "row_column": 9,
 }  # fmt: skip
 
 #: hda_op_t
 OP = np.dtype(
     [
-        ("kind", "i4"), ("rows", "i4"), ("after", "i4", 2), ("sync", "i4"), ("gather", "i4"), ("elementwise", "i4"), ("sync_bytes", "f8"),
-        ("k", "i8"), ("n", "i8"), ("weight_bytes", "f8"), ("experts", "i8"), ("top_k", "i8"), ("vector_ops", "f8"),
+        ("kind", "i4"), ("rows", "i4"), ("after", "i4", 2), ("sync", "i4"), ("gather", "i4"), ("elementwise", "i4"),
+        ("sync_bytes", "f8"), ("k", "i8"), ("n", "i8"), ("weight_bytes", "f8"), ("experts", "i8"), ("top_k", "i8"), ("vector_ops", "f8"),
         ("reduce_bytes", "f8"), ("kv_heads", "i8"), ("group", "i8"), ("key_dim", "i8"), ("value_dim", "i8"),
         ("window", "i8"), ("kv_elements", "i8"),
     ],
@@ -35,7 +35,8 @@ SEGMENT = np.dtype([("first", "i4"), ("count", "i4"), ("repeat", "i4"), ("layers
 STEP = np.dtype(
     [
         ("time", "f8"), ("bound", "f8"), ("bound_by", "f8", 3), ("dram_bytes", "f8"), ("p2p_bytes", "f8"), ("macs", "f8", 2),
-        ("busy", "f8", len(UNITS)), ("limited", "f8", len(CAUSES)), ("communication", "f8", 2), ("exposed_communication", "f8", 2),
+        ("busy", "f8", len(UNITS)), ("limited", "f8", len(CAUSES)), ("communication", "f8", 2),
+        ("exposed_communication", "f8", 2),
     ]
 )  # fmt: skip
 #: hda_op_step_t

@@ -14,7 +14,9 @@ class Serving(Spec):
     `device_count` is vLLM's tensor_parallel_size: the devices of one tensor-parallel group, which share every layer. `tp_method`
     ``megatron`` splits columns then rows with two all-reduces a layer, ``all_gather`` splits every weight by columns and gathers
     four times, ``all_reduce`` splits every weight by rows and reduces four times (papers.md 3.8). `tp_algorithm` ``auto`` takes
-    the fastest for each size; ``direct`` all-reduce sends every partial sum to everyone, ``two_shot`` scatters and gathers. With `enable_expert_parallel` each device of the group holds whole experts, and tokens
+    the fastest for each size; ``direct`` all-reduce sends every partial sum to everyone, ``two_shot`` scatters and gathers.
+
+    With `enable_expert_parallel` each device of the group holds whole experts, and tokens
     travel to them. `pipeline_parallel_size` groups hold consecutive layers each, and work on different batches at the same time.
     `data_parallel_size` replicas of all that serve requests of their own, dealt in turn.
     """
