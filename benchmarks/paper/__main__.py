@@ -16,6 +16,7 @@ from .outcome import Outcome, save
 #: Experiment -> (module, what it shows). A module has `run(file: Path) -> Outcome`; its default file stands beside it.
 EXPERIMENTS = {
     "A5": ("a5", "size of the systolic array at equal MACs on a model's GEMMs: ADOR chose 64 x 64"),
+    "A6": ("a6", "lanes of the MAC tree on decode attention, multi-head to multi-query: ADOR chose 16"),
     "timing": ("timing", "cycles of a model's layers on one array: SCALE-Sim, and arrays with double-buffered weights"),
 }
 
