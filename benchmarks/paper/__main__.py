@@ -17,6 +17,7 @@ from .outcome import Outcome, save
 EXPERIMENTS = {
     "A5": ("a5", "size of the systolic array at equal MACs on a model's GEMMs: ADOR chose 64 x 64"),
     "A6": ("a6", "lanes of the MAC tree on decode attention, multi-head to multi-query: ADOR chose 16"),
+    "A7": ("a7", "local memory by operator, decode and prefill: which operators dominate"),
     "timing": ("timing", "cycles of a model's layers on one array: SCALE-Sim, and arrays with double-buffered weights"),
 }
 
