@@ -16,6 +16,11 @@ from .outcome import Outcome, save
 #: Experiment -> (module, what it shows). A module has `run(file: Path) -> Outcome`; its default file stands beside it.
 EXPERIMENTS = {
     "A5": ("a5", "size of the systolic array at equal MACs on a model's GEMMs: ADOR chose 64 x 64"),
+    "A6": ("a6", "lanes of the MAC tree on decode attention, multi-head to multi-query: ADOR chose 16"),
+    "A7": ("a7", "local memory by operator, decode and prefill: which operators dominate"),
+    "A8": ("a8", "tensor parallelism on 1 to 16 devices: Megatron better on 2, all-gather from 4"),
+    "A9": ("a9", "smallest bandwidth between devices that hides communication: about 32 GB/s"),
+    "A9b": ("a9b", "smallest NoC bandwidth that hides exchange between cores"),
     "timing": ("timing", "cycles of a model's layers on one array: SCALE-Sim, and arrays with double-buffered weights"),
 }
 
