@@ -1,77 +1,79 @@
-/* Network on chip: messages over a routed graph, virtual cut-through with links that are busy until the tail has passed. */
+/* Network on chip: schedules of messages over routers with virtual channels, credits and separable allocators.
+ *
+ * The router is the input-queued virtual-channel router of Dally and Towles, Principles and Practices of Interconnection Networks
+ * (2004), ch. 16-19: routing, allocation of a virtual channel, allocation of the switch, traversal, with iSLIP allocators (McKeown 1999) of
+ * two iterations. Stages and credit loop are those of BookSim 2's `iq` router, against which it is validated.
+ */
 #ifndef HDA_NOC_H
 #define HDA_NOC_H
 
-#include <stddef.h>
-
 #include "hda.h"
 
-/* Routers, links between them, routes, and the nodes attached to routers (one each in a mesh, all to one in a crossbar).
- * `next_link[a * router_count + b]` is the link on which router a forwards towards router b, or -1. `order` lists the nodes along a
- * line on which collectives place their ring. All arrays belong to the caller. */
+/* Routers, directed links between them, routes, and the nodes attached to routers (one each in a mesh, all to one in a crossbar).
+ *
+ * A router's output ports are its links in order of their index, then the ejection ports of its nodes; its input ports are, in the same
+ * order, the links from those neighbours, then its nodes. All arrays belong to the caller. */
 typedef struct {
     int64_t node_count, router_count, link_count;
-    const int64_t *router_of; /* node -> its router */
-    const int64_t *link_to;   /* link -> router at its far end */
-    const int64_t *next_link; /* router_count x router_count */
-    const int64_t *order;     /* node_count */
-    int64_t router_delay, link_delay,
-        port_delay; /* cycles; port_delay covers injection and ejection together */
+    const int64_t *router_of;           /* node -> its router */
+    const int64_t *link_from, *link_to; /* link -> routers at its ends */
+    const int64_t *link_dimension;      /* link -> dimension; matters where links wrap */
+    const int64_t *link_wraps;          /* link -> 1 if it closes a ring of its dimension */
+    const int64_t
+        *next_link;       /* [a * router_count + b]: link on which a forwards towards b, or -1 */
+    const int64_t *order; /* node_count: a line along which collectives place their rings */
+    int64_t columns;      /* width of a grid with node = y * columns + x; 0 = no grid */
+    int64_t router_delay, link_delay;       /* cycles; together at least 2 */
+    int64_t port_delay;                     /* cycles of injection and ejection together */
+    int64_t virtual_channels, buffer_flits; /* of each input port; flits of each virtual channel */
+    int64_t packet_flits;                   /* longer messages are cut into packets of this size */
 } hda_noc_t;
 
-/* A unicast message of `flits` flits. It becomes ready when message `after` has been received (plus one cycle), or at 0 if -1. */
+/* A unicast message of `flits` flits. It becomes ready max(1, delay) cycles after the last of the messages deps[first ..
+ * first + count - 1] has been received, or at `delay` if count is 0. With flits 0 and source == target it is a join, done with the
+ * last of its dependencies. */
 typedef struct {
-    int64_t source, target, flits, after;
+    int64_t source, target, flits, delay, first, count;
 } hda_message_t;
 
-/* HDA_E_RANGE if there is no node, a delay is negative or above 2^20, or an index in the arrays has no meaning. Whether routes lead anywhere shows when they are
- * followed. */
+/* Loads and the physical bound of a schedule. */
+typedef struct {
+    int64_t inject, eject, link; /* flits over the busiest injection port, ejection port and link */
+    int64_t flit_hops, packet_hops; /* flits and packets times links */
+    int64_t
+        cycles; /* no schedule ends earlier: ports, links, and the longest chain of dependent messages without contention */
+} hda_noc_load_t;
+
+/* Most cycles of each delay, most virtual channels, most flits of a buffer. */
+enum { HDA_NOC_DELAY = 256, HDA_NOC_CHANNELS = 32, HDA_NOC_BUFFER = 126 };
+
+/* HDA_E_RANGE if there is no node, a size or delay is out of range, or an index in the arrays has no meaning. Whether routes lead
+ * anywhere shows when they are followed. */
 hda_status_t hda_noc_check(const hda_noc_t *noc);
 
-/* Bytes of scratch that hda_noc_run needs. */
-size_t hda_noc_scratch_size(const hda_noc_t *noc, int64_t message_count);
+enum { HDA_NOC_ROUTER = 1, HDA_NOC_LINK = 2 }; /* flags of hda_noc_run */
 
 /* Run a schedule: `done[i]` receives the cycle at which the last flit of message i has left its ejection port; `*makespan` the last.
  *
- * A node injects one message at a time, in order of readiness (then of the list), one flit per cycle. A message holds each link, and the
- * ejection port, for `flits` cycles. Without contention a message over h links takes
+ * A node injects one message at a time, in order of readiness (then of the list), one flit per cycle. Without contention a message over
+ * h links takes
  *
  *     (h + 1) * router_delay + h * link_delay + port_delay + flits - 1
  *
- * which is BookSim 2's zero-load latency (router 3 or 4, link 1, ports 3). Buffers are unlimited: contention on links is counted,
- * back-pressure into upstream links is not.
- * `messages` of zero flits or to oneself, negative delays and indices beyond the arrays are HDA_E_RANGE; a route that ends or returns to
- * itself is HDA_E_ROUTE, a cycle of `after` HDA_E_DEADLOCK; HDA_E_OVERFLOW if cycles could exceed 63 bits.
+ * which is BookSim 2's zero-load latency (router 3 or 4, link 1, ports 3). A schedule in which no message ever waits for another one's flits, and whose
+ * buffers cover the credit loop, is worked out message by message; any other flit by flit. Both give the same cycles; HDA_NOC_ROUTER asks for
+ * the second always. HDA_NOC_LINK is the first even with contention: links are busy until the tail has passed, buffers unlimited.
+ *
+ * A message to oneself, negative sizes, indices beyond the arrays are HDA_E_RANGE; a route that ends or returns to itself is HDA_E_ROUTE, a
+ * cycle of dependencies or of waiting packets HDA_E_DEADLOCK; HDA_E_OVERFLOW if cycles could exceed 62 bits.
  */
 hda_status_t hda_noc_run(const hda_noc_t *noc, const hda_message_t *messages, int64_t message_count,
-                         void *scratch, int64_t *done, int64_t *makespan);
+                         const int64_t *deps, int64_t dep_count, int flags, int64_t *done,
+                         int64_t *makespan);
 
-typedef enum {
-    HDA_COLL_ALL_GATHER = 0, /* ring: size - 1 steps of one chunk */
-    HDA_COLL_ALL_REDUCE = 1, /* ring: reduce-scatter then all-gather, 2 (size - 1) steps */
-    HDA_COLL_INCAST = 2,     /* every other member sends one chunk to the first */
-    /* The same rings folded onto the line, 0 2 4 .. 5 3 1: no member sends further than two places, and where neighbours on the line
-     * are one link apart no two messages ever want the same link, whatever the groups beside do. The engine uses these. */
-    HDA_COLL_FOLDED_ALL_GATHER = 3,
-    HDA_COLL_FOLDED_ALL_REDUCE = 4,
-} hda_collective_t;
-
-/* Number of messages of `groups` concurrent collectives over `size` members each; 0 if it exceeds 63 bits. */
-int64_t hda_collective_messages(hda_collective_t kind, int64_t groups, int64_t size);
-
-/* Write those messages. Group g holds nodes order[g * size .. g * size + size - 1]; each chunk has `flits` flits. */
-hda_status_t hda_collective_schedule(const hda_noc_t *noc, hda_collective_t kind, int64_t groups,
-                                     int64_t size, int64_t flits, hda_message_t *messages);
-
-/* Cycles of a collective without contention, for tests and the search for mappings; flits <= 2^40, size <= 2^20. With n members, chunks of c flits, a = the fixed cost of
- * a one-link message plus one cycle, h = router + link delay of one more link:
- *
- *     all-gather (n - 1)(c + a) - 1;   all-reduce 2 (n - 1)(c + a) - 1;   incast (n - 1) c + a - 1;   ring neighbours one link apart
- *     folded: + (n - 2) h for the all-gather (all steps but one cross two links), + (2 (n - 2) - [n > 3]) h for the all-reduce
- *
- * On a crossbar no message crosses a link: a = router + port delays, h = 0.
- */
-int64_t hda_collective_zero_load(const hda_noc_t *noc, hda_collective_t kind, int64_t size,
-                                 int64_t flits);
+/* Static loads of a schedule; same errors. */
+hda_status_t hda_noc_load(const hda_noc_t *noc, const hda_message_t *messages,
+                          int64_t message_count, const int64_t *deps, int64_t dep_count,
+                          hda_noc_load_t *load);
 
 #endif
