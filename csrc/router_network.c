@@ -27,6 +27,29 @@ static void set_packets(network_t *net) {
         net->packets *= 2;
 }
 
+static hda_status_t measure_traffic(network_t *net) {
+    const hda_noc_t *noc = net->noc;
+    int64_t *load = calloc((size_t)(noc->link_count + 2 * noc->node_count), sizeof *load);
+    if (load == NULL) return HDA_E_MEMORY;
+    int64_t *injected = load + noc->link_count, *ejected = injected + noc->node_count;
+    int64_t total = 0, most = 1;
+    for (int64_t i = 0; i < net->dag->count; i++) {
+        const hda_message_t *m = &net->dag->messages[i];
+        const int64_t last = noc->router_of[m->target];
+        total += m->flits;
+        most = hda_max64(most, injected[m->source] += m->flits);
+        most = hda_max64(most, ejected[m->target] += m->flits);
+        for (int64_t r = noc->router_of[m->source], l; r != last; r = noc->link_to[l]) {
+            l = noc->next_link[r * noc->router_count + last];
+            total += m->flits;
+            most = hda_max64(most, load[l] += m->flits);
+        }
+    }
+    net->traffic = (double)total / (double)most;
+    free(load);
+    return HDA_OK;
+}
+
 /* Number the links out of every router, in order of their index, then its nodes. */
 static hda_status_t number_ports(network_t *net) {
     const hda_noc_t *noc = net->noc;
@@ -97,7 +120,8 @@ hda_status_t network_create(network_t *net, const hda_noc_t *noc, dag_t *dag) {
     for (int64_t n = 0; n < noc->node_count; n++) net->outbox[n].head = -1;
     for (int64_t i = 0; i < dag->count; i++)
         net->rest[i] = hda_ceil_div(dag->messages[i].flits, noc->packet_flits);
-    const hda_status_t status = number_ports(net);
+    hda_status_t status = measure_traffic(net);
+    if (status == HDA_OK) status = number_ports(net);
     if (status == HDA_OK) place_links(net);
     return status;
 }

@@ -23,9 +23,10 @@ typedef struct {
     int64_t slots;                             /* power of two above the sum of these */
     uint32_t packets;       /* that a virtual channel can hold, rounded up to a power of two */
     int64_t longest_packet; /* in flits */
-    int wraps;              /* 1 if a link closes a ring */
-    uint32_t most_ports;    /* of any router */
-    uint32_t *first_port;   /* router -> its first place in the lists of ports; router_count + 1 */
+    double traffic;       /* flits that win a switch per cycle while the busiest port never rests */
+    int wraps;            /* 1 if a link closes a ring */
+    uint32_t most_ports;  /* of any router */
+    uint32_t *first_port; /* router -> its first place in the lists of ports; router_count + 1 */
     int32_t *in_link, *out_link;  /* port -> link, PORT_NODE or PORT_OPEN */
     uint32_t *link_in, *link_out; /* link -> port of its second router, of its first */
     uint32_t *node_port;          /* node -> port of its router */
