@@ -80,6 +80,7 @@ typedef struct {
     grid_t grid;
     work_t *work;  /* per op; zero for those whose rows are something else */
     int32_t *flow; /* per op: grid.flow with which it is resolved */
+    double time;   /* by which plans are compared */
 } plan_t;
 
 struct hda_program {

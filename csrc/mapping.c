@@ -1,8 +1,9 @@
 /* Which grid of cores runs the GEMMs of a step with a given number of rows.
  *
  * Candidates are all grids rows x cols <= core_count whose row count has at most three significant bits; a chip with one core more has all
- * of them too, so more cores never make the choice worse. A device whose dataflow is named has one row or one column. The choice has the least sum of engine_occupancy over the operators with these
- * rows, but no less than the sum of their transfers; collectives count with their zero-load time.
+ * of them too, so more cores hardly make the choice worse. A device whose dataflow is named has one row or one column. A first look takes the
+ * few with the least sum of engine_occupancy over the operators with these rows, but no less than the sum of their transfers, where exchanges
+ * count with lower bounds; a second one compares what pipeline.c makes of them.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -27,11 +28,28 @@ static hda_status_t resolve_grid(hda_program_t *program, int32_t kind, int64_t c
     return status;
 }
 
-static hda_status_t choose_grid(hda_program_t *program, int32_t kind, int64_t count, grid_t *grid) {
+enum { FINALISTS = 3 };
+
+typedef struct {
+    grid_t grid;
+    double time;
+} finalist_t;
+
+/* Keep the best, in order. */
+static void enter(finalist_t *finalists, int *count, finalist_t entry) {
+    int place = *count;
+    while (place > 0 && finalists[place - 1].time > entry.time) place--;
+    if (place == FINALISTS) return;
+    if (*count < FINALISTS) (*count)++;
+    for (int i = *count - 1; i > place; i--) finalists[i] = finalists[i - 1];
+    finalists[place] = entry;
+}
+
+static hda_status_t rank_grids(hda_program_t *program, int32_t kind, int64_t count,
+                               finalist_t *finalists, int *finalist_count) {
     const int64_t cores = program->device.core_count;
     const int shared = program->device.shared;
     const double rate = program->device.dram.bandwidth * program->device.dram.maximum;
-    double best = -1;
     memset(program->trial, 0, (size_t)program->op_count * sizeof *program->trial);
     const int32_t flow = program->device.dataflow;
     const int one_row = flow == HDA_FLOW_LATENCY || flow == HDA_FLOW_ROW_SPLIT;
@@ -39,8 +57,8 @@ static hda_status_t choose_grid(hda_program_t *program, int32_t kind, int64_t co
          r = engine_round_below(r - 1)) {
         for (int64_t c = flow == HDA_FLOW_THROUGHPUT ? 1 : cores / r; c >= 1;
              c = shared ? engine_round_below(c - 1) : c - 1) {
-            const hda_status_t status = resolve_grid(
-                program, kind, count, (grid_t){.rows = r, .cols = c}, 1, program->trial);
+            const grid_t grid = {.rows = r, .cols = c};
+            const hda_status_t status = resolve_grid(program, kind, count, grid, 1, program->trial);
             if (status != HDA_OK) return status;
             double time = 0, compute = 0, transfer = 0;
             for (int64_t i = 0; i < program->op_count; i++) {
@@ -49,37 +67,56 @@ static hda_status_t choose_grid(hda_program_t *program, int32_t kind, int64_t co
                 compute += program->repeat[i] * work->compute;
                 transfer += program->repeat[i] * hda_fmax(work->dram_bytes / rate, work->feed_time);
             }
-            time =
-                hda_fmax(time, transfer) + 1e-3 * time; /* of equals, the one with less to hide */
-            if (best < 0 || time < best) {
-                best = time;
-                *grid = (grid_t){.rows = r, .cols = c};
-            }
-            if (compute >= best) break; /* fewer columns only compute longer */
+            time = hda_fmax(time, transfer) + 1e-3 * time;
+            enter(finalists, finalist_count, (finalist_t){grid, time});
+            if (compute >= finalists[*finalist_count - 1].time)
+                break; /* fewer columns only compute longer */
         }
         if (r == 1) break;
     }
     return HDA_OK;
 }
 
+static void free_plan(plan_t *plan) {
+    free(plan->work);
+    free(plan->flow);
+    *plan = (plan_t){0};
+}
+
+static hda_status_t make_plan(hda_program_t *program, int32_t kind, int64_t rows, grid_t grid,
+                              plan_t *plan) {
+    const size_t ops = (size_t)program->op_count;
+    *plan = (plan_t){.grid = grid,
+                     .work = calloc(ops, sizeof *plan->work),
+                     .flow = calloc(ops, sizeof *plan->flow)};
+    hda_status_t status = plan->work == NULL || plan->flow == NULL
+                              ? HDA_E_MEMORY
+                              : resolve_grid(program, kind, rows, grid, 0, plan->work);
+    if (status == HDA_OK) status = engine_pipeline_plan(program, kind, rows, plan);
+    if (status != HDA_OK) free_plan(plan);
+    return status;
+}
+
 hda_status_t engine_plan(hda_program_t *program, int32_t kind, int64_t rows, plan_t **plan) {
     *plan = &program->plans[kind][rows];
     if ((*plan)->work != NULL) return HDA_OK;
-    grid_t grid;
-    hda_status_t status = choose_grid(program, kind, rows, &grid);
-    if (status != HDA_OK) return status;
-    work_t *work = calloc((size_t)program->op_count, sizeof *work);
-    if (work == NULL) return HDA_E_MEMORY;
-    plan_t made = {grid, work, calloc((size_t)program->op_count, sizeof *made.flow)};
-    status = made.flow == NULL ? HDA_E_MEMORY : resolve_grid(program, kind, rows, grid, 0, work);
-    if (status == HDA_OK) status = engine_pipeline_plan(program, kind, rows, &made);
-    if (status != HDA_OK) {
-        free(work);
-        free(made.flow);
-        return status;
+    finalist_t finalists[FINALISTS];
+    int count = 0;
+    hda_status_t status = rank_grids(program, kind, rows, finalists, &count);
+    for (int i = 0; i < count && status == HDA_OK; i++) {
+        plan_t candidate;
+        if (i > 0 && finalists[i].time > (*plan)->time) break; /* ranked by a lower bound */
+        status = make_plan(program, kind, rows, finalists[i].grid, &candidate);
+        if (status != HDA_OK) break;
+        if ((*plan)->work == NULL || candidate.time < (*plan)->time) {
+            free_plan(*plan);
+            **plan = candidate;
+        } else {
+            free_plan(&candidate);
+        }
     }
-    **plan = made;
-    return HDA_OK;
+    if (status != HDA_OK) free_plan(*plan);
+    return status;
 }
 
 hda_status_t hda_program_mapping(hda_program_t *program, int64_t op, int64_t rows, int64_t core,

@@ -114,30 +114,33 @@ static hda_status_t pipeline_op(hda_program_t *program, const hda_block_t *block
     producer(program, block, op, work, &compute, &tiles);
     TRY(engine_pipeline(program, compute, tiles, &own->gather));
     *time = exposed(&own->gather, compute);
-    double duration = engine_duration(device, own);
+    double duration = engine_duration(device, own), body = engine_occupancy(device, own);
+    body -= exchange_time(&own->gather) + exchange_time(&own->merge);
     if (op->elementwise && tiles > 1 && device->launch_overhead == 0) {
         own->input_tiles = own->output_tiles = tiles;
+        body /= tiles;
         duration = hda_fmax(duration, compute);
     }
     if (op->kind ==
-        HDA_OP_VECTOR) /* statistics of a norm scale its results: they are exchanged whole */
-        return engine_pipeline(program, duration, own->output_tiles, &own->sync);
+        HDA_OP_VECTOR) { /* statistics of a norm scale its results: they are exchanged whole */
+        TRY(engine_pipeline(program, duration, own->output_tiles, &own->sync));
+        *time += body + exchange_time(&own->merge) + exposed(&own->sync, duration);
+        return HDA_OK;
+    }
     const double most = own->output_tiles * slack(program, own);
     TRY(engine_pipeline(program, duration, most, &own->merge));
     TRY(engine_pipeline(program, duration, most, &own->sync));
     TRY(tile_alike(program, own));
     const double used = hda_fmax(own->merge.tiles, own->sync.tiles);
     if (used > own->output_tiles) narrow_tiles(own, used);
-    const exchange_t *last = own->sync.tiles > 0 ? &own->sync : &own->merge;
-    *time += engine_occupancy(device, own) - exchange_time(&own->gather) -
-             exchange_time(&own->merge) + exposed(last, duration);
+    *time += body + exposed(own->sync.tiles > 0 ? &own->sync : &own->merge, duration);
     return HDA_OK;
 }
 
 /* Resolve a GEMM cut by weight rows, and take it if that is asked for or ends earlier. */
 static hda_status_t try_split(hda_program_t *program, const hda_block_t *block, int64_t rows,
                               grid_t grid, const work_t *work, int64_t index, double time,
-                              work_t *best, int32_t *flow) {
+                              work_t *best, int32_t *flow, double *best_time) {
     const hda_op_t *op = &program->ops[index];
     const rows_t none = {.tokens = rows, .emit = rows};
     const int32_t named = program->device.dataflow;
@@ -151,12 +154,15 @@ static hda_status_t try_split(hda_program_t *program, const hda_block_t *block, 
     TRY(pipeline_op(program, block, op, work, &candidate, &candidate_time));
     if (named == HDA_FLOW_AUTO && candidate_time >= time) return HDA_OK;
     *best = candidate;
+    *best_time = candidate_time;
     *flow = HDA_FLOW_ROW_SPLIT;
     return HDA_OK;
 }
 
 hda_status_t engine_pipeline_plan(hda_program_t *program, int32_t kind, int64_t rows,
                                   plan_t *plan) {
+    const double rate = program->device.dram.bandwidth * program->device.dram.maximum;
+    double chain = 0, transfer = 0;
     for (int64_t b = 0; b < program->block_count; b++) {
         const hda_block_t *block = &program->blocks[b];
         for (int64_t i = block->first; i < block->first + block->count; i++) {
@@ -168,9 +174,13 @@ hda_status_t engine_pipeline_plan(hda_program_t *program, int32_t kind, int64_t 
             work_t best = plan->work[i];
             TRY(pipeline_op(program, block, op, plan->work, &best, &time));
             TRY(try_split(program, block, rows, plan->grid, plan->work, i, time, &best,
-                          &plan->flow[i]));
+                          &plan->flow[i], &time));
             plan->work[i] = best;
+            chain += program->repeat[i] * time;
+            transfer += program->repeat[i] * hda_fmax(best.dram_bytes / rate, best.feed_time);
         }
     }
+    plan->time =
+        hda_fmax(chain, transfer) + 1e-3 * chain; /* of equals, the one with less to hide */
     return HDA_OK;
 }
