@@ -157,22 +157,22 @@ INLINED double run_units(state_t *state, account_t *account, const work_t *work,
     return begin;
 }
 
-/* An elementwise operator works on each part of its inputs as it appears, from `begin` on. */
+/* An elementwise operator works on each part of its inputs as it appears, from `begin` on; its results appear as long as they do, or as it
+ * takes if that is longer. */
 INLINED double run_elementwise(state_t *state, account_t *account, const work_t *work,
                                int64_t op_count, double begin, double *ready) {
     const double tiles = work->input_tiles;
-    double first = 0;
+    double results = 0;
     for (int64_t k = 0; k < state->cores; k++) {
         const double time = (work + k * op_count)->unit[ENGINE_VU];
         double *unit = &state->unit[k * LANES + ENGINE_VU];
         const double span = begin < 0 ? 0 : hda_fmax(ready[k] - begin, 0);
         const double start = hda_fmax(*unit, ready[k] - span + span / tiles);
-        first = hda_fmax(first, start);
-        if (!(time > 0)) continue;
-        ready[k] = *unit = hda_fmax(start + time, ready[k] + time / tiles);
+        if (time > 0) ready[k] = *unit = hda_fmax(start + time, ready[k] + time / tiles);
         advance(state, account, ready[k], HDA_BY_VU);
+        results = hda_fmax(results, ready[k] - hda_fmax(span, time));
     }
-    return first;
+    return results;
 }
 
 INLINED void run_op(state_t *state, account_t *account, const hda_op_t *op, const work_t *work,
