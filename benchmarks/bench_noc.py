@@ -1,7 +1,7 @@
 """Schedules on the network on chip: work per second, and the ratio to BookSim 2's CPU time for the same schedule.
 
-BookSim's times are those of ../shared/reference/noc/README.md 6 (one core of a shared cloud machine, -O2): 0.98 s for the direct and 0.14 s
-for the ring all-gather on 8 x 8. It is not run here.
+BookSim's times are those of the reference data (noc README 6, one core of a shared cloud machine, -O2): 0.98 s for the direct
+and 0.14 s for the ring all-gather on 8 x 8. It is not run here.
 """
 
 import time

@@ -374,15 +374,32 @@ hda_status_t engine_collective(hda_program_t *program, hda_collective_t kind, in
     return status;
 }
 
+/* Between the two sizes of the table that enclose it. */
+static double measured_seconds(const hda_program_t *program, hda_collective_t kind, double bytes) {
+    static const int row[] = {
+        [HDA_ALL_REDUCE] = 0, [HDA_ALL_GATHER] = 1, [HDA_ALL_TO_ALL] = 2, [HDA_SEND] = 3};
+    const double *seconds = program->device.measured + row[kind] * HDA_MEASURED_SIZES;
+    const double place = 4 * log2(hda_fmax(bytes, 1));
+    const int lower = (int)hda_fmin(place, HDA_MEASURED_SIZES - 2);
+    return seconds[lower] + (seconds[lower + 1] - seconds[lower]) * (place - lower);
+}
+
 hda_status_t engine_exchange(hda_program_t *program, hda_collective_t kind, double bytes,
                              double *seconds, double *received) {
     const int64_t n = program->device.device_count;
     *seconds = *received = 0;
     if ((n < 2 && kind != HDA_SEND) || !(bytes > 0)) return HDA_OK;
     if (bytes > 1e12) return HDA_E_OVERFLOW;
+    const double d = (double)n;
+    if (program->device.measured != NULL) {
+        const double own = kind == HDA_ALL_TO_ALL ? bytes / d : bytes;
+        *seconds = measured_seconds(program, kind, own);
+        *received = kind == HDA_SEND ? bytes : (kind == HDA_ALL_REDUCE ? 2 : 1) * (d - 1) / d * own;
+        return HDA_OK;
+    }
     double chunk = bytes;
-    if (kind == HDA_ALL_GATHER || kind == HDA_ALL_REDUCE) chunk /= (double)n;
-    if (kind == HDA_ALL_TO_ALL) chunk /= (double)n * (double)n;
+    if (kind == HDA_ALL_GATHER || kind == HDA_ALL_REDUCE) chunk /= d;
+    if (kind == HDA_ALL_TO_ALL) chunk /= d * d;
     const collective_key_t key = {ON_DEVICES, kind, 1, kind == HDA_SEND ? 2 : n,
                                   (int64_t)ceil(chunk)};
     collective_t found;

@@ -85,6 +85,7 @@ typedef struct {
 
 struct hda_program {
     hda_device_t device;
+    double *measured; /* device.measured is this copy */
     hda_op_t *ops;
     hda_block_t *blocks;
     hda_segment_t *segments;

@@ -35,6 +35,8 @@ hda_status_t engine_pipeline(hda_program_t *program, double compute, double most
                              exchange_t *exchange) {
     const double whole = exchange_time(exchange);
     if (!(whole > 0)) return HDA_OK;
+    if (exchange->groups == 0 && !program->device.prefetch)
+        return HDA_OK; /* kernels wait for whole results */
     double best = compute + whole;
     for (double n = 2; n <= most && n <= 64; n *= 2) {
         double tile = whole / n;

@@ -78,6 +78,8 @@ static int bad_core(const hda_device_t *d) {
 }
 
 static int bad_links(const hda_device_t *d) {
+    for (int i = 0; d->measured != NULL && i < HDA_MEASURED_KINDS * HDA_MEASURED_SIZES; i++)
+        if (!positive(d->measured[i])) return 1;
     return !positive(d->p2p_bandwidth) || hda_links_check(&d->links) != HDA_OK ||
            d->links.device_count < hda_max64(d->device_count, 2);
 }
@@ -134,6 +136,10 @@ hda_status_t hda_program_create(const hda_device_t *device, const hda_op_t *ops,
     program->ops = copy(ops, op_count, sizeof *ops);
     program->blocks = copy(blocks, block_count, sizeof *blocks);
     program->segments = copy(segments, segment_count, sizeof *segments);
+    if (device->measured != NULL)
+        program->measured = copy(device->measured, HDA_MEASURED_KINDS * HDA_MEASURED_SIZES,
+                                 sizeof *device->measured);
+    program->device.measured = program->measured;
     program->repeat = calloc((size_t)op_count, sizeof *program->repeat);
     for (int kind = 0; kind < 2; kind++)
         program->plans[kind] = calloc((size_t)max_rows + 1, sizeof **program->plans);
@@ -144,8 +150,9 @@ hda_status_t hda_program_create(const hda_device_t *device, const hda_op_t *ops,
     program->context_pages = calloc((size_t)op_count, sizeof(int64_t));
     program->state = malloc(engine_state_size(program));
     if (!program->ops || !program->blocks || !program->segments || !program->repeat ||
-        !program->plans[0] || !program->plans[1] || !program->trial || !program->fresh ||
-        !program->work || !program->context_tokens || !program->context_pages || !program->state) {
+        (device->measured && !program->measured) || !program->plans[0] || !program->plans[1] ||
+        !program->trial || !program->fresh || !program->work || !program->context_tokens ||
+        !program->context_pages || !program->state) {
         hda_program_destroy(program);
         return HDA_E_MEMORY;
     }
@@ -159,11 +166,14 @@ void hda_program_destroy(hda_program_t *program) {
     for (int kind = 0; kind < 2; kind++)
         for (int64_t i = 0; program->plans[kind] != NULL && i <= program->max_rows; i++)
             free(program->plans[kind][i].work), free(program->plans[kind][i].flow);
-    void *owned[] = {
-        program->ops,      program->blocks,           program->segments,      program->repeat,
-        program->plans[0], program->plans[1],         program->trial,         program->work,
-        program->fresh,    program->context_tokens,   program->context_pages, program->exact,
-        program->state,    program->collectives.table};
+    void *owned[] = {program->ops,           program->blocks,
+                     program->segments,      program->repeat,
+                     program->plans[0],      program->plans[1],
+                     program->trial,         program->work,
+                     program->fresh,         program->context_tokens,
+                     program->context_pages, program->exact,
+                     program->state,         program->collectives.table,
+                     program->measured};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) free(owned[i]);
     free(program);
 }

@@ -69,8 +69,11 @@ typedef struct {
     int32_t prefetch; /* transfers may start before their operator */
     int32_t p2p_algorithm, dataflow;
     int64_t device_count;
-    hda_links_t links;       /* between devices; used if there are several */
-    double p2p_bandwidth;    /* of a device, per direction: the bound */
+    hda_links_t links;    /* between devices; used if there are several */
+    double p2p_bandwidth; /* of a device, per direction: the bound */
+    /* seconds of all-reduce, all-gather, all-to-all and send of 2^(i / 4) bytes, where they are known as a whole (NCCL); else NULL,
+     * and they are simulated. Bytes are those of the tensor on one device. */
+    const double *measured;
     double launch_overhead;  /* seconds before each operator */
     double activation_bytes; /* bytes per activation element */
     double kv_bytes;         /* bytes per element of the KV cache */
@@ -135,6 +138,8 @@ typedef struct {
 typedef struct {
     int32_t first, count, repeat, layers;
 } hda_segment_t;
+
+enum { HDA_MEASURED_KINDS = 4, HDA_MEASURED_SIZES = 164 };
 
 typedef struct hda_program hda_program_t;
 

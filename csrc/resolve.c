@@ -32,7 +32,11 @@ void resolve_feed_time(work_t *work, double port, double global) {
 }
 
 /* Share of the tensor that must reach every device, whatever the algorithm: noc README 10, Patarasuk and Yuan 2009. */
-static double least_share(const hda_op_t *op, double d) {
+static double least_share(const hda_device_t *device, const hda_op_t *op, double d) {
+    if (op->sync == HDA_SYNC_ALL_REDUCE && device->measured != NULL)
+        return hda_fmin(
+            2 * (d - 1) / d,
+            1 + 1 / d); /* a switch may add: each sends its vector, and the sum of its part back */
     if (op->sync == HDA_SYNC_SEND) return 1;
     if (op->sync == HDA_SYNC_ALL_TO_ALL) return (d - 1) / (d * d);
     return (op->sync == HDA_SYNC_ALL_REDUCE ? 2 : 1) * (d - 1) / d;
@@ -48,7 +52,7 @@ hda_status_t resolve_sync(hda_program_t *program, const hda_op_t *op, int64_t ro
     const double d = (double)device->device_count, size = (double)rows * op->sync_bytes;
     if (op->sync == HDA_SYNC_NONE || rows == 0 || (d < 2 && op->sync != HDA_SYNC_SEND))
         return HDA_OK;
-    work->p2p_least = least_share(op, d) * size / device->p2p_bandwidth;
+    work->p2p_least = least_share(device, op, d) * size / device->p2p_bandwidth;
     if (estimate) return HDA_OK; /* the same for every mapping */
     double seconds;
     TRY(engine_exchange(program, kinds[op->sync], size, &seconds, &work->p2p_bytes));

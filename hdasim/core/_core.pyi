@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
 
+MEASURED_SIZES: int
 OVERFLOW: int
 MEMORY: int
 STOPPED: int

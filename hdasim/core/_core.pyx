@@ -114,7 +114,9 @@ cdef extern from "program.h":
         int32_t shared, prefetch, p2p_algorithm, dataflow
         int64_t device_count
         hda_links_t links
-        double p2p_bandwidth, launch_overhead, activation_bytes, kv_bytes
+        double p2p_bandwidth
+        const double *measured
+        double launch_overhead, activation_bytes, kv_bytes
     ctypedef struct hda_op_t:
         pass
     ctypedef struct hda_block_t:
@@ -134,7 +136,7 @@ cdef extern from "program.h":
         pass
     ctypedef struct hda_mapping_t:
         pass
-    enum: HDA_EXACT
+    enum: HDA_EXACT, HDA_MEASURED_KINDS, HDA_MEASURED_SIZES
     hda_status_t hda_program_create(const hda_device_t *, const hda_op_t *, int64_t, const hda_block_t *, int64_t,
                                     const hda_segment_t *, int64_t, int64_t, int64_t, hda_program_t **)
     void hda_program_destroy(hda_program_t *)
@@ -162,6 +164,7 @@ cdef extern from "serve.h":
     void hda_serve_busy(const hda_serve_t *, double *)
 
 
+MEASURED_SIZES = HDA_MEASURED_SIZES
 OVERFLOW, MEMORY, STOPPED, LONG, UNDEFINED = HDA_E_OVERFLOW, HDA_E_MEMORY, HDA_E_STOPPED, HDA_E_LONG, HDA_E_UNDEFINED
 
 for _dtype, _size in ((layout.OP, sizeof(hda_op_t)), (layout.BLOCK, sizeof(hda_block_t)), (layout.SEGMENT, sizeof(hda_segment_t)),
@@ -421,6 +424,9 @@ cdef class Program:
         d.dataflow, d.p2p_bandwidth, d.links = device["dataflow"], device["p2p_bandwidth"], links.links
         d.launch_overhead = device["launch_overhead"]
         d.activation_bytes, d.kv_bytes = device["activation_bytes"], device["kv_bytes"]
+        measured = device["measured"]
+        d.measured = NULL if measured is None else <const double *>_address(
+            measured, np.float64, HDA_MEASURED_KINDS * HDA_MEASURED_SIZES)
         self.network, self.links = network, links
         self.op_count = ops.size
         _check(hda_program_create(&d, <const hda_op_t *>_address(ops, layout.OP, 1), ops.size,

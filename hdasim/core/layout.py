@@ -22,8 +22,8 @@ ALGORITHMS = {
 OP = np.dtype(
     [
         ("kind", "i4"), ("rows", "i4"), ("after", "i4", 2), ("sync", "i4"), ("gather", "i4"), ("elementwise", "i4"),
-        ("sync_bytes", "f8"), ("k", "i8"), ("n", "i8"), ("weight_bytes", "f8"), ("experts", "i8"), ("top_k", "i8"), ("vector_ops", "f8"),
-        ("reduce_bytes", "f8"), ("kv_heads", "i8"), ("group", "i8"), ("key_dim", "i8"), ("value_dim", "i8"),
+        ("sync_bytes", "f8"), ("k", "i8"), ("n", "i8"), ("weight_bytes", "f8"), ("experts", "i8"), ("top_k", "i8"),
+        ("vector_ops", "f8"), ("reduce_bytes", "f8"), ("kv_heads", "i8"), ("group", "i8"), ("key_dim", "i8"), ("value_dim", "i8"),
         ("window", "i8"), ("kv_elements", "i8"),
     ],
     align=True,

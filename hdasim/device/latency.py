@@ -8,11 +8,12 @@ import numpy as np
 from ..compiler.ops import Op
 from ..compiler.program import CompiledProgram, compile_link, compile_program, pipeline
 from ..core import layout
-from ..core._core import Program
+from ..core._core import MEASURED_SIZES, Program
 from ..errors import SpecError
 from ..noc.topology import device_network
 from ..spec.experiment import Experiment
 from ..spec.hardware import ConstantUtilization, Device, LogUtilization
+from .collectives import collective_seconds
 from .links import network as links
 
 _DRAM_KINDS = {"constant": 0, "log": 1, "overhead": 2}
@@ -139,6 +140,16 @@ def _dram(device: Device) -> tuple[int, float, float, float, float, float, float
     return _DRAM_KINDS["overhead"], rate, 0.0, 0.0, u.maximum, u.maximum, u.layer_time
 
 
+def _measured(device: Device, count: int) -> np.ndarray | None:
+    """Seconds of collectives among `count` devices whose links take NCCL's time: all-reduce, all-gather, all-to-all, send of
+    2^(i/4) bytes; None where messages are simulated."""
+    if device.p2p is None or device.p2p.kind is None:
+        return None
+    sizes = 2.0 ** (np.arange(MEASURED_SIZES) / 4)
+    ops = ("all_reduce", "all_gather", "alltoall", "send_recv")
+    return np.concatenate([collective_seconds(device.p2p, op, max(count, 2), sizes) for op in ops])
+
+
 def _fields(experiment: Experiment) -> dict[str, Any]:
     """The fields of hda_device_t."""
     device, serving, model = experiment.device, experiment.serving, experiment.model
@@ -158,6 +169,7 @@ def _fields(experiment: Experiment) -> dict[str, Any]:
         "p2p_algorithm": layout.P2P_ALGORITHMS[serving.tp_algorithm],
         "device_count": serving.device_count,
         "p2p_bandwidth": device.p2p.bandwidth if device.p2p else 1.0,
+        "measured": _measured(device, serving.device_count),
         "dataflow": layout.DATAFLOWS_ON_CORES[device.dataflow],
         "launch_overhead": device.launch_overhead,
         "prefetch": device.prefetch,

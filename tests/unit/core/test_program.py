@@ -13,7 +13,7 @@ DEVICE: dict[str, Any] = {
     "frequency": 1e9, "core_count": 4, "array": (16, 16, 1), "tree": (8, 8, True), "vector_width": 16, "local_memory": 1e6,
     "global_memory": 16e6, "global_bandwidth": 256e9, "dram": (0, 100e9, 0.0, 0.0, 0.8, 0.8, 0.0), "link_width": 64.0,
     "shared": False, "prefetch": True,
-    "p2p_algorithm": 0, "device_count": 1, "p2p_bandwidth": 1.0, "dataflow": 0, "launch_overhead": 0.0,
+    "p2p_algorithm": 0, "device_count": 1, "p2p_bandwidth": 1.0, "dataflow": 0, "measured": None, "launch_overhead": 0.0,
     "activation_bytes": 2.0, "kv_bytes": 2.0,
 }  # fmt: skip
 
