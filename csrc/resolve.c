@@ -133,7 +133,9 @@ static hda_status_t resolve_vector(hda_program_t *program, const hda_op_t *op, i
 static hda_status_t resolve(hda_program_t *program, const hda_op_t *op, const rows_t *rows,
                             int64_t op_rows, grid_t grid, int64_t core, int estimate,
                             work_t *work) {
-    *work = (work_t){.unit_cause = {HDA_BY_SA, HDA_BY_MT, HDA_BY_VU}, .feed_cause = HDA_BY_DRAM};
+    *work = (work_t){.unit_cause = {HDA_BY_SA, HDA_BY_MT, HDA_BY_VU},
+                     .feed_cause = HDA_BY_DRAM,
+                     .output_tiles = 1};
     if (op->kind == HDA_OP_PREFILL_ATTENTION)
         return resolve_prefill(program, op, rows, core, estimate, work);
     if (op->kind == HDA_OP_DECODE_ATTENTION)

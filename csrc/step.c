@@ -4,6 +4,7 @@
 
 #include "engine.h"
 
+static const double LONGEST_STEP = 1e30;               /* seconds */
 static const double COUNTABLE = 4611686018427387904.0; /* 2^62 */
 
 /* Whether the counts of some operator may exceed 62 bits in a step of `pairs` prefilled tokens x their contexts and `cached` decoded ones. */
@@ -198,5 +199,5 @@ hda_status_t hda_program_step(hda_program_t *program, const hda_batch_t *batch, 
     engine_execute(program, program->work, exact ? program->device.core_count : 1, utilization,
                    exact, step, per_op);
     total(program, utilization, step, per_op);
-    return HDA_OK;
+    return step->time < LONGEST_STEP ? HDA_OK : HDA_E_OVERFLOW; /* also for what is not a number */
 }

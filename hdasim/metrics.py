@@ -161,7 +161,7 @@ def _utilization(steps: np.ndarray, machine: Machine, busy: float, duration: flo
     time = busy * stages
     links = device.p2p.bandwidth * time if device.p2p and machine.device_count * stages > 1 else 0.0
     return {
-        "busy": busy / duration,
+        "busy": min(busy / duration, 1.0),  # the sum of steps may round up
         "systolic_array": float(macs[0]) / (array * time),
         "mac_tree": float(macs[1]) / (tree * time) if tree else None,
         "vector_unit": float(occupied[UNITS.index("vu")]) / time,
