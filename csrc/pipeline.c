@@ -127,7 +127,7 @@ static hda_status_t pipeline_op(hda_program_t *program, const hda_block_t *block
     TRY(engine_pipeline(program, duration, most, &own->sync));
     TRY(tile_alike(program, own));
     const double used = hda_fmax(own->merge.tiles, own->sync.tiles);
-    if (used > own->output_tiles) narrow_tiles(own, used);
+    if (own->output_tiles > 0 && used > own->output_tiles) narrow_tiles(own, used);
     const exchange_t *last = own->sync.tiles > 0 ? &own->sync : &own->merge;
     *time += engine_occupancy(device, own) - exchange_time(&own->gather) -
              exchange_time(&own->merge) + exposed(last, duration);
