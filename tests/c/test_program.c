@@ -178,6 +178,7 @@ static void refused_programs(void) {
     REFUSE(ops[2].rows, -1, 4);
     REFUSE(ops[2].sync, -1, 5);
     REFUSE(ops[2].sync_bytes, -1, NAN, INFINITY);
+    REFUSE(ops[5].sync, 1, 2, 3, 4); /* a store */
     REFUSE(ops[2].after[0], -3, 1, 2,
            1000); /* op 2 is the second of its block: it may wait for 0 */
     REFUSE(ops[2].after[1], -3, 1);
