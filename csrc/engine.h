@@ -38,7 +38,7 @@ typedef struct {
 
     double unique_bytes; /* the part of dram_bytes that no mapping can avoid */
     double compute;      /* the latest unit if nothing had to be fed */
-    double output_tiles; /* parts in which its results appear, at most */
+    double output_tiles; /* parts in which its results appear, at most; 0: all at the end */
     double narrow;       /* parts in which the array works off each fold of columns; 0: one */
     double macs[2], useful_macs, noc_bytes, p2p_bytes, p2p_least;
 } work_t;

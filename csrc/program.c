@@ -24,6 +24,7 @@ static int bad_op(const hda_op_t *op) {
     if (op->kind < HDA_OP_LINEAR || op->kind > HDA_OP_STORE || op->rows < HDA_ROWS_TOKENS ||
         op->rows > HDA_ROWS_SHARE || op->sync < HDA_SYNC_NONE || op->sync > HDA_SYNC_SEND)
         return 1;
+    if (op->kind == HDA_OP_STORE && op->sync != HDA_SYNC_NONE) return 1; /* nothing waits for it */
     if (op->k < 0 || op->n < 0 || op->k > limit || op->n > limit || !natural(op->sync_bytes) ||
         !natural(op->vector_ops) || !natural(op->reduce_bytes))
         return 1;

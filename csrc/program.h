@@ -86,7 +86,7 @@ typedef enum {
     HDA_OP_DECODE_ATTENTION = 3,
     HDA_OP_VECTOR = 4,
     HDA_OP_LOAD = 5,  /* read n bytes per row */
-    HDA_OP_STORE = 6, /* write n bytes per row */
+    HDA_OP_STORE = 6, /* write n bytes per row; nothing waits for it, so it has no sync */
 } hda_op_kind_t;
 
 /* What a row of an operator is; filled by the step. */

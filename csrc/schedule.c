@@ -41,21 +41,24 @@ hda_status_t hda_schedule_message(hda_schedule_t *schedule, int64_t source, int6
     return HDA_OK;
 }
 
+enum { MOST_STEPS = 128 }; /* twice the bits of a number of members */
+
 /* A collective under construction. `gate[i]` is the message (or join) for which member i waits before it sends, -1 at the start;
- * `last[i]` the one that it received last, and received[] all of the phase in order, with `owner[]` who received them. */
+ * received[] are all messages of the phase in order, with `owner[]` who received them. Algorithms of few steps keep in heard[i * MOST_STEPS ..]
+ * the heard_count[i] messages that member i has received. */
 typedef struct {
     hda_schedule_t *out;
     const hda_group_t *group;
     int64_t *gate, *next_gate;
     int64_t *received, *owner, received_count, received_room;
+    int64_t *heard, *heard_count;
 } build_t;
 
-static hda_status_t emit(build_t *b, int64_t source, int64_t target, int64_t size, int64_t after,
-                         int64_t *id) {
+static hda_status_t emit_after(build_t *b, int64_t source, int64_t target, int64_t size,
+                               const int64_t *after, int64_t count, int64_t *id) {
     *id = b->out->count;
     const int64_t *members = b->group->members;
-    TRY(hda_schedule_message(b->out, members[source], members[target], size, 0, &after,
-                             after >= 0));
+    TRY(hda_schedule_message(b->out, members[source], members[target], size, 0, after, count));
     int64_t room = b->received_room;
     if (grow((void **)&b->received, &room, b->received_count + 1, sizeof *b->received) ||
         grow((void **)&b->owner, &b->received_room, b->received_count + 1, sizeof *b->owner))
@@ -63,6 +66,11 @@ static hda_status_t emit(build_t *b, int64_t source, int64_t target, int64_t siz
     b->received[b->received_count] = *id;
     b->owner[b->received_count++] = target;
     return HDA_OK;
+}
+
+static hda_status_t emit(build_t *b, int64_t source, int64_t target, int64_t size, int64_t after,
+                         int64_t *id) {
+    return emit_after(b, source, target, size, &after, after >= 0, id);
 }
 
 /* End a phase: every member waits for all that it has received in it. */
@@ -97,7 +105,9 @@ static int64_t at(line_t line, int64_t i) {
     return line.first + (i % line.size + line.size) % line.size * line.stride;
 }
 
-static hda_status_t ring(build_t *b, line_t line, int64_t direction, int64_t steps, int64_t size) {
+/* To what the first `sums` steps bring a member adds its own part, for which it waits too. */
+static hda_status_t ring(build_t *b, line_t line, int64_t direction, int64_t steps, int64_t sums,
+                         int64_t size) {
     if (size == 0) return HDA_OK;
     for (int64_t i = 0; i < line.size; i++) b->next_gate[at(line, i)] = b->gate[at(line, i)];
     int64_t *previous = malloc((size_t)line.size * sizeof *previous);
@@ -105,32 +115,38 @@ static hda_status_t ring(build_t *b, line_t line, int64_t direction, int64_t ste
     hda_status_t status = HDA_OK;
     for (int64_t step = 0; step < steps; step++) {
         for (int64_t i = 0; i < line.size; i++) previous[i] = b->next_gate[at(line, i)];
-        for (int64_t i = 0; i < line.size && status == HDA_OK; i++)
-            status = emit(b, at(line, i), at(line, i + direction), size, previous[i],
-                          &b->next_gate[at(line, i + direction)]);
+        for (int64_t i = 0; i < line.size && status == HDA_OK; i++) {
+            const int64_t source = at(line, i), target = at(line, i + direction);
+            const int64_t after[2] = {previous[i], b->gate[source]};
+            const int adds = step > 0 && step <= sums && b->gate[source] >= 0;
+            status = emit_after(b, source, target, size, after, previous[i] >= 0 ? 1 + adds : 0,
+                                &b->next_gate[target]);
+        }
     }
     free(previous);
     return status;
 }
 
-/* Rings over lines of members: `turns` times (size - 1) steps. */
-static hda_status_t rings(build_t *b, line_t line, int both, int64_t turns, int64_t size) {
+/* Rings over lines of members: size - 1 steps for a gather or a scatter, twice that for both. */
+static hda_status_t rings(build_t *b, line_t line, int both, hda_collective_t kind, int64_t size) {
     if (line.size < 2) return HDA_OK;
-    const int64_t steps = turns * (line.size - 1);
-    if (!both) return ring(b, line, 1, steps, size);
-    TRY(ring(b, line, 1, steps, hda_ceil_div(size, 2)));
-    return ring(b, line, -1, steps, size / 2);
+    const int64_t steps = (kind == HDA_ALL_REDUCE ? 2 : 1) * (line.size - 1);
+    const int64_t sums = kind == HDA_ALL_GATHER ? 0 : line.size - 1;
+    if (!both) return ring(b, line, 1, steps, sums, size);
+    TRY(ring(b, line, 1, steps, sums, hda_ceil_div(size, 2)));
+    return ring(b, line, -1, steps, sums, size / 2);
 }
 
-static hda_status_t ring_phase(build_t *b, int both, int64_t turns, int64_t size) {
-    return rings(b, (line_t){0, 1, b->group->size}, both, turns, size);
+static hda_status_t ring_phase(build_t *b, int both, hda_collective_t kind, int64_t size) {
+    return rings(b, (line_t){0, 1, b->group->size}, both, kind, size);
 }
 
 /* Rings along all rows, or all columns, of the grid. */
-static hda_status_t grid_phase(build_t *b, int columns, int both, int64_t turns, int64_t size) {
+static hda_status_t grid_phase(build_t *b, int columns, int both, hda_collective_t kind,
+                               int64_t size) {
     const int64_t kx = b->group->columns, ky = b->group->size / kx;
     for (int64_t i = 0; i < (columns ? kx : ky); i++)
-        TRY(rings(b, columns ? (line_t){i, kx, ky} : (line_t){i * kx, 1, kx}, both, turns, size));
+        TRY(rings(b, columns ? (line_t){i, kx, ky} : (line_t){i * kx, 1, kx}, both, kind, size));
     return end_phase(b);
 }
 
@@ -139,13 +155,13 @@ static hda_status_t two_d(build_t *b, hda_collective_t kind, int both, int64_t c
     if (kx < 1 || b->group->size % kx != 0) return HDA_E_RANGE;
     const int64_t ky = b->group->size / kx;
     if (kind == HDA_ALL_GATHER) {
-        TRY(grid_phase(b, 0, both, 1, chunk));
-        return grid_phase(b, 1, both, 1, kx * chunk);
+        TRY(grid_phase(b, 0, both, kind, chunk));
+        return grid_phase(b, 1, both, kind, kx * chunk);
     }
     if (kind != HDA_ALL_REDUCE && kind != HDA_REDUCE_SCATTER) return HDA_E_RANGE;
-    TRY(grid_phase(b, 0, both, 1, ky * chunk));
-    TRY(grid_phase(b, 1, both, kind == HDA_ALL_REDUCE ? 2 : 1, chunk));
-    return kind == HDA_ALL_REDUCE ? grid_phase(b, 0, both, 1, ky * chunk) : HDA_OK;
+    TRY(grid_phase(b, 0, both, HDA_REDUCE_SCATTER, ky * chunk));
+    TRY(grid_phase(b, 1, both, kind, chunk));
+    return kind == HDA_ALL_REDUCE ? grid_phase(b, 0, both, HDA_ALL_GATHER, ky * chunk) : HDA_OK;
 }
 
 /* Each to each, in rotated order so that nobody receives from two at once. */
@@ -157,12 +173,24 @@ static hda_status_t exchange(build_t *b, int64_t size) {
     return HDA_OK;
 }
 
-/* Everyone exchanges `size` with the member at a distance, in a hypercube. */
-static hda_status_t swap(build_t *b, int64_t distance, int64_t size) {
-    const int64_t n = b->group->size;
+/* One message, which waits for all that its sender has received before. */
+static hda_status_t pass_on(build_t *b, int64_t source, int64_t target, int64_t size, int64_t *id) {
+    return emit_after(b, source, target, size, b->heard + source * MOST_STEPS,
+                      b->heard_count[source], id);
+}
+
+static void hear(build_t *b, int64_t member, int64_t id) {
+    b->heard[member * MOST_STEPS + b->heard_count[member]++] = id;
+}
+
+/* Everyone sends `size`, which waits for the steps before this one: to the member whose number differs in the bits of `flip`, or to the one
+ * `back` places before it. */
+static hda_status_t step(build_t *b, int64_t flip, int64_t back, int64_t size) {
+    const int64_t n = b->group->size, first = b->out->count;
+    int64_t id;
     for (int64_t i = 0; i < n; i++)
-        TRY(emit(b, i, i ^ distance, size, b->gate[i], &b->next_gate[i ^ distance]));
-    memcpy(b->gate, b->next_gate, (size_t)n * sizeof *b->gate);
+        TRY(pass_on(b, i, flip ? i ^ flip : (i - back + n) % n, size, &id));
+    for (int64_t i = 0; i < n; i++) hear(b, flip ? i ^ flip : (i - back + n) % n, first + i);
     return HDA_OK;
 }
 
@@ -170,22 +198,16 @@ static hda_status_t recursive(build_t *b, hda_collective_t kind, int64_t chunk) 
     const int64_t n = b->group->size;
     if ((n & (n - 1)) != 0 || kind > HDA_ALL_REDUCE) return HDA_E_RANGE;
     if (kind != HDA_ALL_GATHER)
-        for (int64_t k = n / 2; k >= 1; k /= 2) TRY(swap(b, k, k * chunk));
+        for (int64_t k = n / 2; k >= 1; k /= 2) TRY(step(b, k, 0, k * chunk));
     if (kind != HDA_REDUCE_SCATTER)
-        for (int64_t k = 1; k < n; k *= 2) TRY(swap(b, k, k * chunk));
+        for (int64_t k = 1; k < n; k *= 2) TRY(step(b, k, 0, k * chunk));
     return HDA_OK;
 }
 
 /* Bruck's all-gather: at distance k everyone passes on the k chunks that it has, as far as they are missing. */
 static hda_status_t bruck(build_t *b, int64_t chunk) {
     const int64_t n = b->group->size;
-    for (int64_t k = 1; k < n; k *= 2) {
-        for (int64_t i = 0; i < n; i++) {
-            const int64_t target = (i - k % n + n) % n;
-            TRY(emit(b, i, target, hda_min64(k, n - k) * chunk, b->gate[i], &b->next_gate[target]));
-        }
-        memcpy(b->gate, b->next_gate, (size_t)n * sizeof *b->gate);
-    }
+    for (int64_t k = 1; k < n; k *= 2) TRY(step(b, 0, k, hda_min64(k, n - k) * chunk));
     return HDA_OK;
 }
 
@@ -198,9 +220,13 @@ static int64_t power_below(int64_t n) {
 /* Binomial broadcast of `size` from member 0: every holder sends to the member at a halving distance. */
 static hda_status_t binomial(build_t *b, int64_t size) {
     const int64_t n = b->group->size;
+    int64_t id;
     for (int64_t k = power_below(n); k >= 1; k /= 2)
-        for (int64_t i = 0; i + k < n; i += 2 * k)
-            TRY(emit(b, i, i + k, size, b->gate[i], &b->gate[i + k]));
+        for (int64_t i = 0; i + k < n; i += 2 * k) {
+            TRY(pass_on(b, i, i + k, size, &id));
+            b->heard_count[i + k] = 0; /* only the whole counts now */
+            hear(b, i + k, id);
+        }
     return HDA_OK;
 }
 
@@ -208,11 +234,11 @@ static hda_status_t binomial(build_t *b, int64_t size) {
 static hda_status_t binomial_reduce(build_t *b, int64_t size) {
     const int64_t n = b->group->size;
     int64_t id;
-    for (int64_t k = 1; k < n; k *= 2) {
-        for (int64_t i = 0; i + k < n; i += 2 * k)
-            TRY(emit(b, i + k, i, size, b->gate[i + k], &id));
-        TRY(end_phase(b)); /* before it sends on, a member waits for all that it adds */
-    }
+    for (int64_t k = 1; k < n; k *= 2)
+        for (int64_t i = 0; i + k < n; i += 2 * k) {
+            TRY(pass_on(b, i + k, i, size, &id));
+            hear(b, i, id);
+        }
     return HDA_OK;
 }
 
@@ -259,7 +285,7 @@ static hda_status_t all_to_each(build_t *b, hda_collective_t kind, hda_algorithm
     const int64_t n = b->group->size;
     switch (algorithm) {
         case HDA_RING:
-        case HDA_BIDIRECTIONAL: return ring_phase(b, both, kind == HDA_ALL_REDUCE ? 2 : 1, chunk);
+        case HDA_BIDIRECTIONAL: return ring_phase(b, both, kind, chunk);
         case HDA_DIRECT:
             TRY(exchange(b, chunk));
             if (kind != HDA_ALL_REDUCE) return HDA_OK;
@@ -298,6 +324,23 @@ static hda_status_t build(build_t *b, hda_collective_t kind, hda_algorithm_t alg
     }
 }
 
+static int compare(const void *a, const void *b) {
+    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static hda_status_t check_members(const hda_group_t *group) {
+    const size_t size = (size_t)group->size;
+    int64_t *sorted = malloc(size * sizeof *sorted);
+    if (sorted == NULL) return HDA_E_MEMORY;
+    memcpy(sorted, group->members, size * sizeof *sorted);
+    qsort(sorted, size, sizeof *sorted, compare);
+    int twice = 0;
+    for (size_t i = 1; i < size; i++) twice |= sorted[i] == sorted[i - 1];
+    free(sorted);
+    return twice ? HDA_E_RANGE : HDA_OK;
+}
+
 hda_status_t hda_schedule_collective(hda_schedule_t *schedule, const hda_group_t *group,
                                      hda_collective_t kind, hda_algorithm_t algorithm,
                                      int64_t chunk) {
@@ -305,11 +348,17 @@ hda_status_t hda_schedule_collective(hda_schedule_t *schedule, const hda_group_t
         chunk > ((int64_t)1 << 40) / group->size)
         return HDA_E_RANGE;
     if (group->size == 1) return HDA_OK;
+    TRY(check_members(group));
+    const size_t n = (size_t)group->size;
+    const int in_few_steps = algorithm == HDA_TREE || algorithm == HDA_RECURSIVE;
     build_t b = {.out = schedule, .group = group};
-    b.gate = malloc(2 * (size_t)group->size * sizeof *b.gate);
+    b.gate = malloc((in_few_steps ? 3 + MOST_STEPS : 3) * n * sizeof *b.gate);
     if (b.gate == NULL) return HDA_E_MEMORY;
-    b.next_gate = b.gate + group->size;
-    for (int64_t i = 0; i < 2 * group->size; i++) b.gate[i] = -1;
+    b.next_gate = b.gate + n;
+    b.heard_count = b.next_gate + n;
+    b.heard = b.heard_count + n;
+    for (size_t i = 0; i < 2 * n; i++) b.gate[i] = -1;
+    memset(b.heard_count, 0, n * sizeof *b.heard_count);
     const hda_status_t status = build(&b, kind, algorithm, chunk);
     free(b.gate);
     free(b.received);

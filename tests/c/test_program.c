@@ -39,6 +39,19 @@ static void steps(void) {
     CHECK(memcmp(&step, &again, sizeof step) == 0);
     CHECK_INT(hda_program_step(program, &batch, HDA_EXACT, &exact, NULL), HDA_OK);
     CHECK_NEAR(exact.dram_bytes, step.dram_bytes, 0);
+    CHECK_NEAR(exact.time, step.time, 1e-9 * step.time);
+    for (int i = 0; i < 2; i++) {
+        double communication = 0, exposed = 0;
+        for (int op = 0; op < TINY_OPS; op++) {
+            CHECK(per_op[op].exposed_communication[i] <= per_op[op].communication[i] * (1 + 1e-12));
+            communication += per_op[op].communication[i];
+            exposed += per_op[op].exposed_communication[i];
+        }
+        CHECK(step.communication[i] > 0);
+        CHECK_NEAR(communication, step.communication[i], 1e-12 * communication);
+        CHECK_NEAR(exposed, step.exposed_communication[i], 1e-12 * exposed);
+        CHECK_NEAR(exact.exposed_communication[i], exposed, 1e-9 * step.time);
+    }
     batch.emit_count = 0;
     CHECK_INT(hda_program_step(program, &batch, HDA_EXACT, &again, per_op), HDA_OK);
     CHECK_NEAR(per_op[9].dram_bytes, 0, 0);
@@ -88,7 +101,8 @@ static void mapping(void) {
             CHECK_INT(hda_program_mapping(program, op, 16, core, &mapped), HDA_OK);
     CHECK_INT(hda_program_mapping(program, 2, 16, 0, &mapped), HDA_OK);
     CHECK(mapped.grid_rows >= 1 && mapped.grid_rows * mapped.grid_cols <= TINY_CORES);
-    CHECK(mapped.sa_columns + mapped.mt_columns == (128 + mapped.grid_cols - 1) / mapped.grid_cols);
+    CHECK_INT(mapped.sa_columns + mapped.mt_columns,
+              mapped.dataflow == HDA_FLOW_ROW_SPLIT ? 128 : hda_ceil_div(128, mapped.grid_cols));
     const int64_t bad[][3] = {{-1, 1, 0}, {TINY_OPS, 1, 0},  {0, 0, 0}, {0, TINY_ROWS + 1, 0},
                               {0, 1, -1}, {0, 1, TINY_CORES}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
@@ -133,12 +147,26 @@ static void refused_programs(void) {
     REFUSE(device.noc.node_count, 0, -1, 3);
     REFUSE(device.noc.router_count, -1, 0);
     REFUSE(device.noc.link_count, -1);
-    REFUSE(device.noc.router_delay, -1, above);
+    REFUSE(device.noc.router_delay, -1, 0, 257, above);
     REFUSE(device.link_width, 0, -1, NAN, INFINITY);
     REFUSE(device.device_count, 0, -1, above);
-    REFUSE(device.p2p_algorithm, -1, 4, 1000);
+    REFUSE(device.noc.link_delay, -1, 257);
+    REFUSE(device.noc.port_delay, -1, 257);
+    REFUSE(device.noc.virtual_channels, -1, 0, HDA_NOC_CHANNELS + 1);
+    REFUSE(device.noc.buffer_flits, -1, 0, HDA_NOC_BUFFER + 1);
+    REFUSE(device.noc.packet_flits, -1, 0);
+    REFUSE(device.noc.columns, -1);
+    REFUSE(device.p2p_algorithm, -1, HDA_P2P_COUNT, 1000);
+    REFUSE(device.dataflow, -1, 4);
     REFUSE(device.p2p_bandwidth, 0, NAN);
-    REFUSE(device.p2p_latency, -1, NAN);
+    REFUSE(device.device_count, 3); /* the links are those of two */
+    REFUSE(device.links.device_count, 0, 1, 3);
+    REFUSE(device.links.node_count, 0, 1);
+    REFUSE(device.links.link_count, -1, 0, 1);
+    REFUSE(device_to[1], -1, TINY_DEVICES);
+    REFUSE(device_bandwidth[1], 0, -1, NAN, INFINITY);
+    REFUSE(device_latency[1], -1, 2e15);
+    REFUSE(next_device[1], -2, TINY_DEVICES);
     REFUSE(device.launch_overhead, -1, NAN);
     REFUSE(device.activation_bytes, 0, -2, NAN);
     REFUSE(device.kv_bytes, 0, -2, NAN);
@@ -150,6 +178,7 @@ static void refused_programs(void) {
     REFUSE(ops[2].rows, -1, 4);
     REFUSE(ops[2].sync, -1, 5);
     REFUSE(ops[2].sync_bytes, -1, NAN, INFINITY);
+    REFUSE(ops[5].sync, 1, 2, 3, 4); /* a store */
     REFUSE(ops[2].after[0], -3, 1, 2,
            1000); /* op 2 is the second of its block: it may wait for 0 */
     REFUSE(ops[2].after[1], -3, 1);
@@ -167,6 +196,7 @@ static void refused_programs(void) {
     REFUSE(ops[4].kv_elements, 0, -1);
     REFUSE(ops[7].experts, 0, -1, 1, above);
     REFUSE(ops[7].top_k, 0, -1, 9);
+    REFUSE(ops[7].group, -1, above);
     REFUSE(blocks[1].first, -1, 3, INT32_MAX);
     REFUSE(blocks[1].count, 0, -1, 10, INT32_MAX);
     REFUSE(segments[1].first, -1, 3, INT32_MAX);
@@ -198,6 +228,122 @@ static void refused_programs(void) {
     tiny.device.noc = (hda_noc_t){0};
     CHECK_INT(tiny_create(&tiny, &program), HDA_OK);
     hda_program_destroy(program);
+    tiny_init(&tiny);
+    tiny.device.device_count = 1; /* nor are the links of one device, unless it sends */
+    tiny.device.links = (hda_links_t){0};
+    tiny.device.p2p_bandwidth = 0;
+    CHECK_INT(tiny_create(&tiny, &program), HDA_OK);
+    hda_program_destroy(program);
+    tiny.ops[6].sync = HDA_SYNC_SEND;
+    CHECK_INT(tiny_create(&tiny, &program), HDA_E_RANGE);
+}
+
+/* Every dataflow: the mapping follows the name, and the best is no slower than any. */
+static void dataflows(void) {
+    const int64_t q_len[3] = {1, 1, 20}, past[3] = {5, 40, 8};
+    const hda_batch_t batch = {3, q_len, past, 2};
+    for (int32_t flow = HDA_FLOW_AUTO; flow <= HDA_FLOW_ROW_SPLIT; flow++)
+        for (int32_t shared = 0; shared < 2; shared++) {
+            tiny_t tiny;
+            tiny_init(&tiny);
+            tiny.device.dataflow = flow;
+            tiny.device.shared = shared;
+            hda_program_t *program;
+            CHECK_INT(tiny_create(&tiny, &program), HDA_OK);
+            hda_step_t step, exact;
+            CHECK_INT(hda_program_step(program, &batch, 0, &step, NULL), HDA_OK);
+            CHECK_INT(hda_program_step(program, &batch, HDA_EXACT, &exact, NULL), HDA_OK);
+            CHECK(step.time > 0 && step.bound <= step.time);
+            CHECK_NEAR(exact.time, step.time, 1e-9 * step.time);
+            hda_mapping_t mapped;
+            double columns = 0;
+            for (int64_t core = 0; core < TINY_CORES; core++) {
+                CHECK_INT(hda_program_mapping(program, 2, 22, core, &mapped), HDA_OK);
+                columns += (double)(mapped.m * (mapped.sa_columns + mapped.mt_columns));
+            }
+            if (flow == HDA_FLOW_THROUGHPUT) CHECK_INT(mapped.grid_cols, 1);
+            if (flow == HDA_FLOW_LATENCY || flow == HDA_FLOW_ROW_SPLIT)
+                CHECK_INT(mapped.grid_rows, 1);
+            if (flow == HDA_FLOW_LATENCY) CHECK_INT(mapped.dataflow, HDA_FLOW_LATENCY);
+            if (flow ==
+                HDA_FLOW_ROW_SPLIT) /* cores that share a memory have no partial sums to exchange */
+                CHECK_INT(mapped.dataflow, shared ? HDA_FLOW_LATENCY : HDA_FLOW_ROW_SPLIT);
+            /* all columns, or a part of each of them on every core */
+            const int split = mapped.dataflow == HDA_FLOW_ROW_SPLIT;
+            CHECK_NEAR(columns, 22 * 128 * (split ? (double)mapped.grid_cols : 1), 0);
+            hda_program_destroy(program);
+        }
+}
+
+/* One exchange of 100 kB in all between two devices: a link takes 1 us, and 1 us for 50 kB. */
+static void exchanges(void) {
+    const double us = 1e-6;
+    const struct {
+        int32_t sync, algorithm;
+        double time, bytes, least;
+    } cases[] = {
+        {HDA_SYNC_ALL_GATHER, HDA_P2P_AUTO, 2 * us, 50e3, 1 * us},
+        {HDA_SYNC_ALL_GATHER, HDA_P2P_RING, 2 * us, 50e3, 1 * us},
+        {HDA_SYNC_ALL_GATHER, HDA_P2P_TREE, 2 * us, 50e3, 1 * us},
+        {HDA_SYNC_ALL_REDUCE, HDA_P2P_DIRECT, 3 * us, 100e3, 2 * us}, /* all at once */
+        {HDA_SYNC_ALL_REDUCE, HDA_P2P_TWO_SHOT, 4 * us, 100e3, 2 * us},
+        {HDA_SYNC_ALL_REDUCE, HDA_P2P_RING, 4 * us, 100e3, 2 * us},
+        {HDA_SYNC_ALL_REDUCE, HDA_P2P_RECURSIVE, 4 * us, 100e3, 2 * us},
+        {HDA_SYNC_ALL_REDUCE, HDA_P2P_TREE, 6 * us, 100e3, 2 * us}, /* there and back */
+        {HDA_SYNC_ALL_REDUCE, HDA_P2P_AUTO, 3 * us, 100e3, 2 * us}, /* the fastest of them */
+        {HDA_SYNC_ALL_TO_ALL, HDA_P2P_AUTO, 1.5 * us, 25e3, 0.5 * us},
+        {HDA_SYNC_ALL_TO_ALL, HDA_P2P_RING, 1.5 * us, 25e3, 0.5 * us}, /* there is one way */
+        {HDA_SYNC_SEND, HDA_P2P_AUTO, 3 * us, 100e3, 2 * us},
+        {HDA_SYNC_SEND, HDA_P2P_TREE, 3 * us, 100e3, 2 * us},
+        {HDA_SYNC_NONE, HDA_P2P_AUTO, 0, 0, 0},
+    };
+    const int64_t q_len = 10, past = 0;
+    const hda_batch_t batch = {1, &q_len, &past, 0};
+    const hda_segment_t twice = {0, 1, 2, 1};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        tiny_t tiny;
+        tiny_init(&tiny);
+        tiny.ops[0] = (hda_op_t){
+            .kind = HDA_OP_VECTOR, .after = {-1, -2}, .sync = cases[i].sync, .sync_bytes = 10e3};
+        tiny.device.p2p_algorithm = cases[i].algorithm;
+        hda_program_t *program;
+        CHECK_INT(hda_program_create(&tiny.device, tiny.ops, 1, tiny.blocks, 1, &twice, 1,
+                                     TINY_ROWS, TINY_PAGE, &program),
+                  HDA_OK);
+        for (int flags = 0; flags <= HDA_EXACT; flags++) {
+            hda_step_t step;
+            hda_op_step_t per_op;
+            CHECK_INT(hda_program_step(program, &batch, flags, &step, &per_op), HDA_OK);
+            CHECK_NEAR(step.time, 2 * cases[i].time, 5e-12);
+            CHECK_NEAR(step.communication[1], 2 * cases[i].time, 5e-12);
+            CHECK_NEAR(step.exposed_communication[1], 2 * cases[i].time, 5e-12);
+            CHECK_NEAR(step.limited[HDA_BY_P2P], 2 * cases[i].time, 5e-12);
+            CHECK_NEAR(step.busy[HDA_UNIT_P2P], 2 * cases[i].time, 5e-12);
+            CHECK_NEAR(step.p2p_bytes, 2 * cases[i].bytes, 0);
+            CHECK_NEAR(per_op.p2p_bytes, 2 * cases[i].bytes, 0);
+            CHECK_NEAR(step.bound, 2 * cases[i].least, 1e-15);
+            CHECK_NEAR(step.communication[0], 0, 0);
+        }
+        hda_program_destroy(program);
+    }
+}
+
+/* Tokens shared between devices: 22 of them are 11 for each of two, 21 too. */
+static void shares(void) {
+    for (int64_t tokens = 21; tokens <= 22; tokens++) {
+        tiny_t tiny;
+        tiny_init(&tiny);
+        tiny.ops[0].rows = HDA_ROWS_SHARE;
+        hda_program_t *program;
+        CHECK_INT(tiny_create(&tiny, &program), HDA_OK);
+        const int64_t past = 0;
+        const hda_batch_t batch = {1, &tokens, &past, 1};
+        hda_step_t step;
+        hda_op_step_t per_op[TINY_OPS];
+        CHECK_INT(hda_program_step(program, &batch, 0, &step, per_op), HDA_OK);
+        CHECK_NEAR(per_op[0].dram_bytes, 11 * 128, 0);
+        hda_program_destroy(program);
+    }
 }
 
 static void serving(void) {
@@ -360,6 +506,9 @@ int main(void) {
     refused_steps();
     mapping();
     refused_programs();
+    dataflows();
+    exchanges();
+    shares();
     serving();
     pipeline();
     refused_serving();

@@ -6,21 +6,31 @@
 
 #include "serve.h"
 
-enum { TINY_CORES = 4, TINY_OPS = 10, TINY_ROWS = 64, TINY_PAGE = 4 };
+enum { TINY_CORES = 4, TINY_DEVICES = 2, TINY_OPS = 10, TINY_ROWS = 64, TINY_PAGE = 4 };
 
 typedef struct {
-    int64_t router_of[TINY_CORES], order[TINY_CORES], next_link[1], link_to[1];
+    int64_t router_of[TINY_CORES], order[TINY_CORES], next_link[1], no_link[1];
+    int64_t next_device[TINY_DEVICES * TINY_DEVICES], device_to[TINY_DEVICES];
+    int64_t device_latency[TINY_DEVICES];
+    double device_bandwidth[TINY_DEVICES];
     hda_device_t device;
     hda_op_t ops[TINY_OPS];
     hda_block_t blocks[3];
     hda_segment_t segments[3];
 } tiny_t;
 
-/* Four cores on a crossbar; the arrays of the network live in `tiny`. */
+/* Four cores on a crossbar, and two devices with a link of 50 GB/s and 1 us each way; the arrays of the networks live in `tiny`. */
 static void tiny_init(tiny_t *tiny) {
     memset(tiny, 0, sizeof *tiny);
     for (int64_t i = 0; i < TINY_CORES; i++) tiny->order[i] = i;
     tiny->next_link[0] = -1;
+    for (int64_t i = 0; i < TINY_DEVICES; i++) {
+        tiny->device_to[i] = 1 - i;
+        tiny->device_bandwidth[i] = 50e9;
+        tiny->device_latency[i] = 1000000;
+        for (int64_t j = 0; j < TINY_DEVICES; j++)
+            tiny->next_device[i * TINY_DEVICES + j] = i == j ? -1 : i;
+    }
     tiny->device = (hda_device_t){
         .frequency = 1e9,
         .core_count = TINY_CORES,
@@ -31,13 +41,27 @@ static void tiny_init(tiny_t *tiny) {
         .global_memory = 1e6,
         .global_bandwidth = 256e9,
         .dram = {HDA_DRAM_LOG, 100e9, 0.0825, 0.5625, 0.05, 0.9, 0},
-        .noc = {TINY_CORES, 1, 0, tiny->router_of, tiny->link_to, tiny->next_link, tiny->order, 3,
-                1, 3},
+        .noc = {.node_count = TINY_CORES,
+                .router_count = 1,
+                .router_of = tiny->router_of,
+                .link_from = tiny->no_link,
+                .link_to = tiny->no_link,
+                .link_dimension = tiny->no_link,
+                .link_wraps = tiny->no_link,
+                .next_link = tiny->next_link,
+                .order = tiny->order,
+                .router_delay = 3,
+                .link_delay = 1,
+                .port_delay = 3,
+                .virtual_channels = 8,
+                .buffer_flits = 8,
+                .packet_flits = 16},
         .link_width = 64,
         .prefetch = 1,
-        .device_count = 2,
+        .device_count = TINY_DEVICES,
+        .links = {TINY_DEVICES, TINY_DEVICES, TINY_DEVICES, tiny->device_to, tiny->next_device,
+                  tiny->device_bandwidth, tiny->device_latency, 0},
         .p2p_bandwidth = 50e9,
-        .p2p_latency = 1e-6,
         .activation_bytes = 2,
         .kv_bytes = 2,
     };

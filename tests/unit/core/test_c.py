@@ -51,7 +51,7 @@ def executable(source: Path, sanitized: tuple[Path, list[str]], *flags: str) -> 
 
 
 def test_there_are_programs() -> None:
-    assert {p.stem for p in PROGRAMS} >= {"test_units", "test_noc", "test_program"}
+    assert {p.stem for p in PROGRAMS} == {"test_units", "test_noc", "test_schedule", "test_links", "test_program"}
 
 
 @pytest.mark.parametrize("source", PROGRAMS, ids=lambda path: path.stem)

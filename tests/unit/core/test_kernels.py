@@ -192,19 +192,20 @@ def test_prefill_tiles_refuses(bad: tuple[int, int, int, int, int]) -> None:
 @pytest.mark.parametrize(
     ("dtype", "size"),
     [
-        # six 4-byte words; sync_bytes, k, n, weight_bytes, experts, top_k, vector_ops, reduce_bytes, kv_heads, group, key_dim,
-        # value_dim, window, kv_elements: 24 + 14 * 8
-        (layout.OP, 136),
+        # seven 4-byte words and four bytes of padding; sync_bytes, k, n, weight_bytes, experts, top_k, vector_ops, reduce_bytes,
+        # kv_heads, group, key_dim, value_dim, window, kv_elements: 32 + 14 * 8
+        (layout.OP, 144),
         (layout.BLOCK, 8),
         (layout.SEGMENT, 16),
-        # time, bound, 3 terms, two byte counts, 2 x MACs, 6 units, 8 causes
-        (layout.STEP, (2 + 3 + 2 + 2 + 6 + 8) * 8),
-        (layout.OP_STEP, (1 + 6 + 2 + 2 + 1 + 8) * 8),
+        # time, bound, 3 terms, two byte counts, 2 x MACs, 6 units, 8 causes, 2 x communication and 2 x what of it is exposed
+        (layout.STEP, (2 + 3 + 2 + 2 + 6 + 8 + 2 + 2) * 8),
+        # exposed, 6 units, two byte counts, 2 x MACs, useful ones, 8 causes, bytes between cores, communication as above
+        (layout.OP_STEP, (1 + 6 + 2 + 2 + 1 + 8 + 1 + 2 + 2) * 8),
         (layout.MAPPING, 7 * 8 + 8 + 2 * 8),
         (layout.REQUEST, 6 * 8),
         (layout.STEP_RECORD, (3 + 6 + 2 + 2 + 6 + 8) * 8),
         (layout.GAP, 16),
-        (layout.MESSAGE, 32),
+        (layout.MESSAGE, 6 * 8),
     ],
     ids=["op", "block", "segment", "step", "op_step", "mapping", "request", "step_record", "gap", "message"],
 )

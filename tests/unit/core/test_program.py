@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hdasim.core import layout
-from hdasim.core._core import Links, Network, Program, Serve, mt_attention_cycles
+from hdasim.core._core import Links, Network, Program, Serve, mt_attention_cycles, schedule
 from hdasim.errors import CoreError
 
 DEVICE: dict[str, Any] = {
@@ -169,7 +169,8 @@ def test_steps_of_other_arrays() -> None:
     [
         {"frequency": 0.0}, {"frequency": float("nan")}, {"core_count": 5}, {"core_count": 0}, {"array": (0, 16, 1)},
         {"array": (2**21, 16, 1)}, {"tree": (0, 8, True)}, {"local_memory": 0.0}, {"dram": (9, 1e11, 0, 0, 0.8, 0.8, 0)},
-        {"dram": (0, 1e11, 0, 0, 0.8, 1.1, 0)}, {"dram": (2, 1e11, 0, 0, 0.8, 0.8, -1)}, {"p2p_algorithm": 4},
+        {"dram": (0, 1e11, 0, 0, 0.8, 1.1, 0)}, {"dram": (2, 1e11, 0, 0, 0.8, 0.8, -1)}, {"p2p_algorithm": 6},
+        {"p2p_algorithm": -1}, {"dataflow": 4}, {"dataflow": -1}, {"device_count": 3, "p2p_bandwidth": 1e9},
         {"device_count": 2, "p2p_bandwidth": 0.0}, {"launch_overhead": -1e-6}, {"kv_bytes": 0.0},
     ],
 )  # fmt: skip
@@ -225,27 +226,79 @@ def test_mappings_cover_the_operator() -> None:
 
 
 @pytest.mark.parametrize(
-    "arrays",
+    ("arrays", "message"),
     [
-        ([], [], [], []),
-        ([0, 0], [], [-1], [0, 0]),
-        ([0, 0], [], [-1], [0]),
-        ([0, 1], [], [-1], [0, 1]),
-        ([0, -1], [], [-1], [0, 1]),
-        ([0], [1], [-1], [0]),
-        ([0], [], [-1, -1], [0]),
-        ([0], [], [1], [0]),
+        (([0, 0], [], [], [-1], [0, 0]), "fit together"),  # a node twice in the order
+        (([0, 0], [], [], [-1], [0]), "fit together"),
+        (([0], [1], [], [-1], [0]), "fit together"),  # a link with one end
+        (([0], [], [], [-1, -1], [0]), "fit together"),  # two routers need four routes
+        (([], [], [], [], []), "out of range"),
+        (([0, 1], [], [], [-1], [0, 1]), "out of range"),  # a node at no router
+        (([0, -1], [], [], [-1], [0, 1]), "out of range"),
+        (([0], [0], [1], [-1], [0]), "out of range"),  # a link to no router
+        (([0], [-1], [0], [-1], [0]), "out of range"),
+        (([0], [0], [0], [-1], [0]), "out of range"),  # and one from a router to itself
+        (([0], [], [], [1], [0]), "out of range"),  # a route over no link
+        (([0, 1], [0, 1], [1, 0], [-1, 1, 0, -1], [0, 1]), "out of range"),  # and over links of others
     ],
 )
-def test_networks_that_do_not_fit_together(arrays: tuple[list[int], ...]) -> None:
-    with pytest.raises(CoreError, match="do not fit together"):
-        Network(*arrays, 3, 1, 3)
+def test_networks_that_make_no_sense(arrays: tuple[list[int], ...], message: str) -> None:
+    with pytest.raises(CoreError, match=message):
+        Network(*arrays)
 
 
-@pytest.mark.parametrize(("groups", "size", "flits"), [(0, 4, 1), (1, 0, 1), (1, 5, 1), (3, 2, 1), (1, 4, 0)])
-def test_collectives_that_do_not_fit(groups: int, size: int, flits: int) -> None:
-    with pytest.raises(CoreError):
-        crossbar().schedule("all_gather", groups, size, flits)
+@pytest.mark.parametrize("change", [{"link_dimension": [0]}, {"link_wraps": [0]}])
+def test_networks_whose_rings_do_not_fit(change: dict[str, list[int]]) -> None:
+    with pytest.raises(CoreError, match="fit together"):
+        Network([0, 1], [0, 1], [1, 0], [-1, 0, 1, -1], [0, 1], **change)
+
+
+def test_rings_need_two_classes_of_channels() -> None:
+    arrays = [0, 1], [0, 1], [1, 0], [-1, 0, 1, -1], [0, 1]
+    Network(*arrays, link_wraps=[0, 1], virtual_channels=2)
+    with pytest.raises(CoreError, match="out of range"):
+        Network(*arrays, link_wraps=[0, 1], virtual_channels=1)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        (([1, 0], [-1, 0, 1], [1.0, 1.0], [0, 0]), "fit together"),
+        (([1, 0], [-1, 0, 1, -1], [1.0], [0, 0]), "fit together"),
+        (([1, 0], [-1, 0, 1, -1], [1.0, 1.0], [0]), "fit together"),
+        (([2, 0], [-1, 0, 1, -1], [1.0, 1.0], [0, 0]), "out of range"),
+        (([1, 0], [-1, 2, 1, -1], [1.0, 1.0], [0, 0]), "out of range"),
+        (([1, 0], [-1, 0, 1, -1], [0.0, 1.0], [0, 0]), "out of range"),
+        (([1, 0], [-1, 0, 1, -1], [float("nan"), 1.0], [0, 0]), "out of range"),
+        (([1, 0], [-1, 0, 1, -1], [1.0, 1.0], [-1, 0]), "out of range"),
+        (([], [-1], [], []), "out of range"),  # fewer nodes than devices
+    ],
+)
+def test_links_that_make_no_sense(arrays: tuple[list, ...], message: str) -> None:
+    with pytest.raises(CoreError, match=message):
+        Links(2, *arrays)
+
+
+@pytest.mark.parametrize(
+    ("members", "chunk", "fields"),
+    [([], 1, {}), ([0, 1], 0, {}), ([0, 1], 2**40, {}), ([0, 1], 1, {"pieces": 0}), ([0, 1, 0], 1, {})],
+)
+def test_collectives_that_do_not_fit(members: list[int], chunk: int, fields: dict[str, int]) -> None:
+    for kind, how in (("all_gather", "ring"), ("all_reduce", "direct"), ("broadcast", "chain")):
+        with pytest.raises(CoreError):
+            schedule(kind, how, members, chunk, **fields)
+
+
+def test_sends_need_a_link_and_two_devices() -> None:
+    send = op("vector", n=8, sync=layout.SYNCS["send"], sync_bytes=1e3)
+    # 16 rows x 1000 bytes at 1 byte/s, whatever the number of devices in the group
+    total, ops = step(program(send), [16], [0])
+    assert total["communication"].tolist() == [0, pytest.approx(16e3)]
+    assert ops["p2p_bytes"][0] == total["p2p_bytes"] == 16_000
+    assert total["bound_by"][2] == 16e3
+    assert total["exposed_communication"][1] == pytest.approx(16e3) == total["limited"][layout.CAUSES.index("p2p")]
+    with pytest.raises(CoreError, match="out of range"):
+        program(send, p2p_bandwidth=0.0)
 
 
 def serve(count: int = 2, **changes: Any) -> Serve:
