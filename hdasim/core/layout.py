@@ -22,8 +22,8 @@ ALGORITHMS = {
 OP = np.dtype(
     [
         ("kind", "i4"), ("rows", "i4"), ("after", "i4", 2), ("sync", "i4"), ("gather", "i4"), ("elementwise", "i4"),
-        ("sync_bytes", "f8"), ("k", "i8"), ("n", "i8"), ("weight_bytes", "f8"), ("experts", "i8"), ("top_k", "i8"), ("vector_ops", "f8"),
-        ("reduce_bytes", "f8"), ("kv_heads", "i8"), ("group", "i8"), ("key_dim", "i8"), ("value_dim", "i8"),
+        ("sync_bytes", "f8"), ("k", "i8"), ("n", "i8"), ("weight_bytes", "f8"), ("experts", "i8"), ("top_k", "i8"),
+        ("vector_ops", "f8"), ("reduce_bytes", "f8"), ("kv_heads", "i8"), ("group", "i8"), ("key_dim", "i8"), ("value_dim", "i8"),
         ("window", "i8"), ("kv_elements", "i8"),
     ],
     align=True,
@@ -66,7 +66,7 @@ STEP_RECORD = np.dtype(
     [
         ("start", "f8"), ("time", "f8"), ("bound", "f8"), ("prefill_tokens", "i8"), ("decode_tokens", "i8"), ("running", "i8"),
         ("waiting", "i8"), ("kv_blocks", "i8"), ("preemptions", "i8"), ("dram_bytes", "f8"), ("p2p_bytes", "f8"),
-        ("macs", "f8", 2), ("busy", "f8", len(UNITS)), ("limited", "f8", len(CAUSES)),
+        ("macs", "f8", 2), ("busy", "f8", len(UNITS)), ("limited", "f8", len(CAUSES)), ("exposed_noc", "f8"),
     ]
 )  # fmt: skip
 GAP = np.dtype([("seconds", "f8"), ("count", "i8")])

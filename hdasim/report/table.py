@@ -95,6 +95,7 @@ def _hardware(summary: dict[str, Any]) -> Table:
     )  # fmt: skip
     for label, used, limits in rows:
         table.add_row(label, _percent(d[used]) if used else "", _percent(b[limits]))
+    table.add_row("exposed communication", _percent(summary["communication"]["exposed"]), "")
     table.add_row("steps run", _percent(d["busy"]), "")
     if "pipeline" in summary:
         table.add_row("pipeline bubbles", _percent(summary["pipeline"]["bubbles"]), "")

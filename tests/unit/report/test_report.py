@@ -42,8 +42,10 @@ def test_json_is_exact_and_ends_a_line() -> None:
 def test_the_document_is_flat_with_blocks(result: hdasim.Result) -> None:
     document = files.result_document(result)
     blocks = {key for key, value in document.items() if isinstance(value, dict)}
-    assert blocks == {"bound", "occupancy", "device", "bottleneck", "meta", "spec"}
+    assert blocks == {"bound", "occupancy", "device", "bottleneck", "communication", "meta", "spec"}
     assert sum(document["bottleneck"].values()) == pytest.approx(1)
+    limits = document["bottleneck"]["noc"] + document["bottleneck"]["p2p"]
+    assert 0 < document["communication"]["exposed"] <= limits * (1 + 1e-9)
     json.loads(files.to_json(document))
 
 
@@ -88,6 +90,7 @@ def test_the_table_has_every_figure(result: hdasim.Result) -> None:
         f"{s['output_throughput']:,.1f}",
         "10 of 10",
         "ttft <= 200 ms",
+        f"exposed communication  {100 * s['communication']['exposed']:9.1f} %",
     ):
         assert part in text
     assert f"Held back by: {CAUSE_NAMES[max(s['bottleneck'], key=s['bottleneck'].get)]}" in text
