@@ -287,6 +287,7 @@ static void add(hda_step_record_t *record, const hda_step_t *step) {
     record->dram_bytes += step->dram_bytes;
     record->p2p_bytes += step->p2p_bytes;
     for (int i = 0; i < 2; i++) record->macs[i] += step->macs[i];
+    record->exposed_noc += step->exposed_communication[0];
     for (int i = 0; i < HDA_UNIT_COUNT; i++) record->busy[i] += step->busy[i];
     for (int i = 0; i < HDA_BY_COUNT; i++) record->limited[i] += step->limited[i];
 }

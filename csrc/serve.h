@@ -39,6 +39,8 @@ typedef struct {
     double start, time, bound;
     int64_t prefill_tokens, decode_tokens, running, waiting, kv_blocks, preemptions;
     double dram_bytes, p2p_bytes, macs[2], busy[HDA_UNIT_COUNT], limited[HDA_BY_COUNT];
+    double
+        exposed_noc; /* of exchanges between cores: what nothing hides; between devices that is all of limited[HDA_BY_P2P] */
 } hda_step_record_t;
 
 /* `count` inter-token latencies of `seconds` each. */

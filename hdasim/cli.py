@@ -291,7 +291,7 @@ def _step(args: argparse.Namespace) -> int:
     experiment, document = open_experiment(args.file, args.set)
 
     from .report.files import to_json
-    from .report.table import print_step, step_rows
+    from .report.table import print_step, step_head, step_rows
     from .simulate import step
 
     with locate(document):
@@ -300,8 +300,7 @@ def _step(args: argparse.Namespace) -> int:
     group = experiment.serving.group(experiment.device.name, replicas=False)
     title = f"{experiment.model.name} on {group}: {args.phase}, {args.batch_size} x {args.isl}"
     if args.json:
-        head = {"title": title, **{key: float(record[key]) for key in ("time", "bound", "dram_bytes")}}
-        _out(to_json({**head, "operators": rows}))
+        _out(to_json({"title": title, **step_head(record, rows), "operators": rows}))
     else:
         print_step(title, record, rows, _console())
     return EXIT_OK

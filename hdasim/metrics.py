@@ -74,8 +74,8 @@ def good_requests(served: Served, slo: SLO) -> npt.NDArray[np.bool_]:
 
 
 def summarise(served: Served, machine: Machine, slo: SLO) -> dict[str, Any]:
-    """All figures of a run: vLLM's flat keys, then blocks `device`, `bottleneck`, `bound`, `occupancy`, and for a pipeline
-    `pipeline`.
+    """All figures of a run: vLLM's flat keys, then blocks `device`, `bottleneck`, `communication`, `bound`, `occupancy`, and
+    for a pipeline `pipeline`.
     """
     out, requests, steps = served.outcomes, served.requests, served.steps
     done = out["state"] == _FINISHED
@@ -105,6 +105,7 @@ def summarise(served: Served, machine: Machine, slo: SLO) -> dict[str, Any]:
     busy = _busy_time(served, machine)
     result["device"] = _utilization(steps, machine, busy, duration * served.replicas)
     result["bottleneck"] = _bottleneck(steps)
+    result["communication"] = _communication(steps)
     if len(machine.stages) > 1:
         result["pipeline"] = _pipeline(served, busy)
     return result
@@ -183,3 +184,17 @@ def _bottleneck(steps: np.ndarray) -> dict[str, float]:
     limited = steps["limited"].sum(axis=0)
     total = float(limited.sum())
     return {cause: float(value) / total if total else 0.0 for cause, value in zip(CAUSES, limited, strict=True)}
+
+
+def _communication(steps: np.ndarray) -> dict[str, Any]:
+    """Exchanges between cores and between devices as shares of the time of steps.
+
+    `time` is what they take, `exposed` the part of it that pushes the end of steps. Of both together only `exposed` means
+    something: the two networks work at the same time.
+    """
+    total = float(steps["limited"].sum())
+    scale = 1.0 / total if total else 0.0
+    time = [float(steps["busy"][:, UNITS.index(unit)].sum()) * scale for unit in ("noc", "p2p")]
+    exposed = [float(e.sum()) * scale for e in (steps["exposed_noc"], steps["limited"][:, CAUSES.index("p2p")])]
+    split = {name: {"time": t, "exposed": e} for name, t, e in zip(("cores", "devices"), time, exposed, strict=True)}
+    return {"exposed": sum(exposed), **split}

@@ -66,7 +66,7 @@ STEP_RECORD = np.dtype(
     [
         ("start", "f8"), ("time", "f8"), ("bound", "f8"), ("prefill_tokens", "i8"), ("decode_tokens", "i8"), ("running", "i8"),
         ("waiting", "i8"), ("kv_blocks", "i8"), ("preemptions", "i8"), ("dram_bytes", "f8"), ("p2p_bytes", "f8"),
-        ("macs", "f8", 2), ("busy", "f8", len(UNITS)), ("limited", "f8", len(CAUSES)),
+        ("macs", "f8", 2), ("busy", "f8", len(UNITS)), ("limited", "f8", len(CAUSES)), ("exposed_noc", "f8"),
     ]
 )  # fmt: skip
 GAP = np.dtype([("seconds", "f8"), ("count", "i8")])

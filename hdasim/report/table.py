@@ -95,6 +95,7 @@ def _hardware(summary: dict[str, Any]) -> Table:
     )  # fmt: skip
     for label, used, limits in rows:
         table.add_row(label, _percent(d[used]) if used else "", _percent(b[limits]))
+    table.add_row("exposed communication", _percent(summary["communication"]["exposed"]), "")
     table.add_row("steps run", _percent(d["busy"]), "")
     if "pipeline" in summary:
         table.add_row("pipeline bubbles", _percent(summary["pipeline"]["bubbles"]), "")
@@ -110,6 +111,29 @@ def print_result(result: Result, console: Console) -> None:
     if result.served.steps.size:
         worst = max(result.summary["bottleneck"].items(), key=lambda item: item[1])
         console.print(f"\nHeld back by: {CAUSE_NAMES[worst[0]]} ({_percent(worst[1])} of the time)", highlight=False)
+
+
+_NETWORKS = ("cores", "devices")
+
+
+def communication(record: Any) -> dict[str, Any]:
+    """Seconds of the exchanges of a STEP or OP_STEP record, in all and between `cores` and `devices`.
+
+    `time` that they take is `hidden` under other work or `exposed`: pushes the end of the step.
+    """
+    time, exposed = record["communication"], record["exposed_communication"]
+    split = {
+        network: {"time": float(t), "hidden": max(float(t - e), 0.0), "exposed": float(e)}
+        for network, t, e in zip(_NETWORKS, time, exposed, strict=True)
+    }
+    total = {f"communication_{part}": sum(split[n][part] for n in _NETWORKS) for part in ("time", "hidden", "exposed")}
+    return {**total, "communication": split}
+
+
+def step_head(step: Any, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The totals of a step over `rows`: seconds, bytes, communication."""
+    totals = {key: float(step[key]) for key in ("time", "bound", "dram_bytes", "p2p_bytes")}
+    return {**totals, "noc_bytes": sum(row["noc_bytes"] for row in rows), **communication(step)}
 
 
 def step_rows(machine: Any, step: Any, ops: np.ndarray) -> list[dict[str, Any]]:
@@ -129,7 +153,8 @@ def step_rows(machine: Any, step: Any, ops: np.ndarray) -> list[dict[str, Any]]:
                 **({"stage": o.stage} if len(machine.stages) > 1 else {}),
                 "block": o.block, "operator": o.op.name, "repeat": o.repeat, "unit": UNITS[unit], "time": longest,
                 "exposed": float(r["exposed"]), "share": float(r["exposed"]) / float(step["time"]),
-                "dram_bytes": float(r["dram_bytes"]), "p2p_bytes": float(r["p2p_bytes"]), "flops": flops,
+                "dram_bytes": float(r["dram_bytes"]), "noc_bytes": float(r["noc_bytes"]), "p2p_bytes": float(r["p2p_bytes"]),
+                **communication(r), "flops": flops,
                 "utilization": flops / (longest * peak) if longest else 0.0,
                 "bandwidth": float(r["dram_bytes"]) / (longest * rate) if longest else 0.0,
                 "bound": max(flops / peak, float(r["dram_bytes"]) / rate),
@@ -140,20 +165,46 @@ def step_rows(machine: Any, step: Any, ops: np.ndarray) -> list[dict[str, Any]]:
 
 
 def print_step(title: str, step: Any, rows: list[dict[str, Any]], console: Console) -> None:
-    """Print one step operator by operator."""
+    """Print one step operator by operator, then those that communicate, then the totals."""
     staged = bool(rows) and "stage" in rows[0]
-    columns = ("operator", *(["stage"] if staged else []), "x", "unit", "time us", "exposed us", "share", "DRAM MB", "links MB",
-               "GFLOP", "of peak", "of DRAM", "bound us", "limited by")  # fmt: skip
+    columns = ("operator", *(["stage"] if staged else []), "x", "unit", "time us", "exposed us", "share", "DRAM MB", "GFLOP",
+               "of peak", "of DRAM", "bound us", "limited by")  # fmt: skip
     table = grid(title, columns)
     for r in rows:
         table.add_row(
             r["operator"], *([str(r["stage"])] if staged else []), str(r["repeat"]), r["unit"], _number(r["time"] * 1e6, 1),
-            _number(r["exposed"] * 1e6, 1), _percent(r["share"]), _number(r["dram_bytes"] / 1e6, 1),
-            _number(r["p2p_bytes"] / 1e6, 2), _number(r["flops"] / 1e9, 1), _percent(r["utilization"]), _percent(r["bandwidth"]),
-            _number(r["bound"] * 1e6, 1), CAUSE_NAMES.get(r["limited_by"], r["limited_by"]),
+            _number(r["exposed"] * 1e6, 1), _percent(r["share"]), _number(r["dram_bytes"] / 1e6, 1), _number(r["flops"] / 1e9, 1),
+            _percent(r["utilization"]), _percent(r["bandwidth"]), _number(r["bound"] * 1e6, 1),
+            CAUSE_NAMES.get(r["limited_by"], r["limited_by"]),
         )  # fmt: skip
     console.print(table, highlight=False)
+    talking = [r for r in rows if r["communication_time"] > 0]
+    if talking:
+        console.print()
+        console.print(_communication(talking, staged), highlight=False)
     bounds = ", ".join(f"{n} {show(float(v), 's')}" for n, v in zip(("compute", "DRAM", "links"), step["bound_by"], strict=True))
     console.print(f"\nstep {show(float(step['time']), 's')}, bound {show(float(step['bound']), 's')} ({bounds})", highlight=False)
+    for network, parts in communication(step)["communication"].items():
+        if parts["time"] > 0:
+            time, hidden, exposed = (show(parts[part], "s") for part in ("time", "hidden", "exposed"))
+            line = f"communication between {network} {time}: {hidden} hidden, {exposed} exposed"
+            console.print(f"{line} ({_percent(parts['exposed'] / float(step['time']))} of the step)", highlight=False)
     legend = "time: the operator's busiest unit, all repetitions; exposed: by how much it pushed the end of the step"
     console.print(legend, highlight=False)
+
+
+def _communication(rows: list[dict[str, Any]], staged: bool) -> Table:
+    """Exchanges of operators: bytes that the busiest core (of GEMMs only) or device receives, and seconds by network."""
+    parts = ("time", "hidden", "exposed")
+    columns = ("communication", *(["stage"] if staged else []), "x", "cores MB", *(f"{part} us" for part in parts), "links MB",
+               *(f"{part} us" for part in parts))  # fmt: skip
+    table = grid("", columns)
+    table.title = None
+    for r in rows:
+        cells = [r["operator"], *([str(r["stage"])] if staged else []), str(r["repeat"])]
+        for network, volume in zip(_NETWORKS, ("noc_bytes", "p2p_bytes"), strict=True):
+            own = r["communication"][network]
+            used = own["time"] > 0
+            cells += [_number(r[volume] / 1e6 or None), *(_number(own[p] * 1e6 if used else None, 1) for p in parts)]
+        table.add_row(*cells)
+    return table

@@ -108,11 +108,69 @@ def test_the_operators_of_a_step_add_up_to_its_time(device: str, phase: str, cap
     assert sum(op["share"] for op in step["operators"]) == pytest.approx(1, rel=1e-9)
     assert 0 < step["bound"] <= step["time"]
     assert sum(op["dram_bytes"] for op in step["operators"]) == pytest.approx(step["dram_bytes"], rel=1e-9)
-    # the table shows the same, in tenths of a microsecond, the row's name and twelve columns
-    rows = [line for line in printed(capsys, *arguments).splitlines() if " | " not in line]
+    # the first table shows the same, in tenths of a microsecond, the row's name and eleven columns
+    rows = printed(capsys, *arguments).split("\n\n")[0].splitlines()
     cells = {line.split()[0]: line.split() for line in rows if line.split()}
     shown = sum(float(cells[op["operator"]][4].replace(",", "")) for op in step["operators"])
     assert shown == pytest.approx(1e6 * step["time"], abs=0.06 * len(step["operators"]))
+
+
+@pytest.mark.parametrize("phase", ["prefill", "decode", "mixed"])
+@pytest.mark.parametrize(
+    "group",
+    [
+        [],
+        ["serving.device_count=4"],
+        ["serving.device_count=2", "serving.pipeline_parallel_size=3"],
+        ["device.preset=h100", "serving.device_count=2"],
+    ],
+    ids=["one", "tensor", "pipeline", "shared"],
+)
+def test_communication_of_operators_adds_up(phase: str, group: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    settings = [part for setting in group for part in ("--set", setting)]
+    step = document(capsys, "step", "model.yaml", *settings, "--phase", phase, "--batch-size", "5", "--isl", "400")
+    rows = step["operators"]
+    for key in ("noc_bytes", "p2p_bytes", "communication_time", "communication_hidden", "communication_exposed"):
+        assert sum(row[key] for row in rows) == pytest.approx(step[key], rel=1e-9, abs=1e-15)
+    for row in (*rows, step):
+        parts = row["communication"]
+        assert set(parts) == {"cores", "devices"}
+        for part in ("time", "hidden", "exposed"):
+            assert row[f"communication_{part}"] == pytest.approx(parts["cores"][part] + parts["devices"][part])
+        for p in parts.values():
+            assert p["time"] == pytest.approx(p["hidden"] + p["exposed"], abs=1e-15)
+            assert min(p.values()) >= 0
+    assert all(row["communication_exposed"] <= row["exposed"] * (1 + 1e-9) for row in rows)
+    assert step["communication_exposed"] < step["time"]
+    assert (step["communication"]["devices"]["time"] > 0) == bool(group)
+
+
+def test_communication_is_a_table_and_totals(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["step", "model.yaml", "--phase", "decode", "--batch-size", "5", "--isl", "400"]
+    for settings in ([], ["--set", "serving.device_count=4"], PIPELINE):
+        step = document(capsys, *arguments, *settings)
+        text = printed(capsys, *arguments, *settings)
+        assert max(map(len, text.splitlines()[1:])) <= 140
+        tables = text.split("\n\n")
+        staged = "stage" in step["operators"][0]
+        shown = [line.split() for line in tables[1].splitlines()[1:]]
+        talking = [row for row in step["operators"] if row["communication_time"] > 0]
+        assert [cells[0] for cells in shown] == [row["operator"] for row in talking]
+        for network, first in (("cores", 3), ("devices", 7)):
+            for i, part in enumerate(("time", "hidden", "exposed")):
+                column = [cells[first + i + staged] for cells in shown]
+                total = sum(float(cell.replace(",", "")) for cell in column if cell != "-")
+                assert total == pytest.approx(1e6 * step["communication"][network][part], abs=0.06 * len(column))
+        assert tables[2].count("communication between cores") == 1
+        assert tables[2].count("communication between devices") == bool(settings)
+        share = 100 * step["communication"]["cores"]["exposed"] / step["time"]
+        assert f"exposed ({share:.1f} % of the step)" in tables[2]
+
+
+def test_a_device_that_talks_to_nobody_has_no_table_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    alone = ("--set", "device.core_count=1")
+    text = printed(capsys, "step", "model.yaml", *alone, "--phase", "decode", "--batch-size", "1", "--isl", "9")
+    assert "communication" not in text
 
 
 def test_exact_steps_say_the_same(capsys: pytest.CaptureFixture[str]) -> None:
@@ -243,7 +301,7 @@ def test_a_step_on_a_pipeline_shows_stages_and_transfers(capsys: pytest.CaptureF
     assert "(pipeline x tensor): decode" in result["title"]
     text = printed(capsys, *arguments)
     assert text.startswith("llama3-8b on 3 x 2 x custom (pipeline x tensor): decode, 8 x 512")
-    assert text.count("\np2p ") == 2
+    assert [table.count("\np2p ") for table in text.split("\n\n")] == [2, 2, 0]
     assert "stage" not in document(capsys, *arguments[:-4])["operators"][0]
 
 

@@ -203,7 +203,7 @@ def test_prefill_tiles_refuses(bad: tuple[int, int, int, int, int]) -> None:
         (layout.OP_STEP, (1 + 6 + 2 + 2 + 1 + 8 + 1 + 2 + 2) * 8),
         (layout.MAPPING, 7 * 8 + 8 + 2 * 8),
         (layout.REQUEST, 6 * 8),
-        (layout.STEP_RECORD, (3 + 6 + 2 + 2 + 6 + 8) * 8),
+        (layout.STEP_RECORD, (3 + 6 + 2 + 2 + 6 + 8 + 1) * 8),
         (layout.GAP, 16),
         (layout.MESSAGE, 6 * 8),
     ],

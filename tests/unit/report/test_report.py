@@ -6,13 +6,15 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 import hdasim
+from hdasim.core import layout
 from hdasim.report import files
 from hdasim.report.progress import Reporter
-from hdasim.report.table import CAUSE_NAMES, print_result, print_step, step_rows
+from hdasim.report.table import CAUSE_NAMES, communication, print_result, print_step, step_rows
 
 SAMPLE = Path(__file__).resolve().parents[2] / "cli" / "sample.yaml"
 
@@ -40,8 +42,10 @@ def test_json_is_exact_and_ends_a_line() -> None:
 def test_the_document_is_flat_with_blocks(result: hdasim.Result) -> None:
     document = files.result_document(result)
     blocks = {key for key, value in document.items() if isinstance(value, dict)}
-    assert blocks == {"bound", "occupancy", "device", "bottleneck", "meta", "spec"}
+    assert blocks == {"bound", "occupancy", "device", "bottleneck", "communication", "meta", "spec"}
     assert sum(document["bottleneck"].values()) == pytest.approx(1)
+    limits = document["bottleneck"]["noc"] + document["bottleneck"]["p2p"]
+    assert 0 < document["communication"]["exposed"] <= limits * (1 + 1e-9)
     json.loads(files.to_json(document))
 
 
@@ -86,6 +90,7 @@ def test_the_table_has_every_figure(result: hdasim.Result) -> None:
         f"{s['output_throughput']:,.1f}",
         "10 of 10",
         "ttft <= 200 ms",
+        f"exposed communication  {100 * s['communication']['exposed']:9.1f} %",
     ):
         assert part in text
     assert f"Held back by: {CAUSE_NAMES[max(s['bottleneck'], key=s['bottleneck'].get)]}" in text
@@ -101,6 +106,22 @@ def test_the_step_table_fits_its_width() -> None:
     text = text_of(to)
     assert "…" not in text
     assert all(row["operator"] in text for row in rows)
+
+
+def test_communication_is_split_by_network() -> None:
+    """A step of 10 s: 3 s between cores of which 1 pushed the end, 4 s between devices of which all did."""
+    step = np.zeros(1, layout.STEP)[0]
+    step["time"], step["communication"], step["exposed_communication"] = 10, (3, 4), (1, 4)
+    c = communication(step)
+    assert (c["communication_time"], c["communication_hidden"], c["communication_exposed"]) == (7, 2, 5)
+    assert c["communication"] == {
+        "cores": {"time": 3, "hidden": 2, "exposed": 1},
+        "devices": {"time": 4, "hidden": 0, "exposed": 4},
+    }
+    to = console()
+    print_step("title", step, [], to)
+    assert "communication between cores 3 s: 2 s hidden, 1 s exposed (10.0 % of the step)" in text_of(to)
+    assert "communication between devices 4 s: 0 s hidden, 4 s exposed (40.0 % of the step)" in text_of(to)
 
 
 def test_progress_is_silent_then_a_line_then_rare(capsys: pytest.CaptureFixture[str]) -> None:

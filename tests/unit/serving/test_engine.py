@@ -159,6 +159,32 @@ num_prompts: 200}"
         assert s["bound"]["mean_ttft_ms"] <= s["mean_ttft_ms"]
 
 
+@pytest.mark.parametrize(
+    "serving", [{}, {"device_count": 4}, {"pipeline_parallel_size": 3, "device_count": 2}], ids=["one", "tensor", "pipeline"]
+)
+def test_the_communication_of_a_run_is_that_of_its_steps(serving: dict[str, int]) -> None:
+    """One prompt of 300 tokens and one answer is one step, whose shares `step` knows."""
+    e = experiment(**serving)
+    machine = build(e)
+    served = serve(machine, e.serving, Requests(np.zeros(1), np.array([300]), np.array([1])))
+    c = hdasim.metrics.summarise(served, machine, e.slo)["communication"]
+    step, _ = machine.step([300], [0], 1)
+    for i, network in enumerate(("cores", "devices")):
+        assert c[network]["time"] == pytest.approx(step["communication"][i] / step["time"])
+        assert c[network]["exposed"] == pytest.approx(step["exposed_communication"][i] / step["time"])
+    assert c["exposed"] == c["cores"]["exposed"] + c["devices"]["exposed"]
+    assert (c["devices"]["time"] > 0) == bool(serving)
+
+
+def test_a_run_without_steps_communicates_nothing() -> None:
+    e = experiment()
+    machine = build(e)
+    served = serve(machine, e.serving, Requests(np.zeros(1), np.array([10**7]), np.array([1])))
+    s = hdasim.metrics.summarise(served, machine, e.slo)
+    nothing = {"time": 0, "exposed": 0}
+    assert (s["rejected"], s["communication"]) == (1, {"exposed": 0, "cores": nothing, "devices": nothing})
+
+
 def test_bounds_are_below_what_single_requests_take() -> None:
     for serving in ({"pipeline_parallel_size": 3}, {"pipeline_parallel_size": 2, "device_count": 4}):
         e = experiment(**serving)
