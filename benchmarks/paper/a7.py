@@ -278,7 +278,10 @@ def run(file: Path) -> Outcome:
     with locate(document):
         most = max(*(s.tokens for s in sweep.shapes()), 256)
         load = Loader(sweep.model, sweep.device)
-        settings = {"serving.device_count": sweep.device_count, "serving.max_num_batched_tokens": most}
+        settings = {
+            "serving.device_count": sweep.device_count, "serving.max_num_batched_tokens": most,
+            "device.dataflow": "latency",  # weights cut by columns, as the formula has it
+        }  # fmt: skip
         with blame("model"):
             experiment = load.with_(settings)
             chip = Chip(build(experiment), experiment.model.activation_bytes, sweep.softmax_tile)

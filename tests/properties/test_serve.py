@@ -28,7 +28,8 @@ def tiny_program(layers: int = 3, send: float = 0.0) -> Program:
     device: dict[str, Any] = {
         "frequency": 1e9, "core_count": 2, "array": (8, 8, 1), "tree": (8, 8, True), "vector_width": 8, "local_memory": 65536.0,
         "global_memory": 1e6, "global_bandwidth": 64e9, "dram": (1, 20e9, 0.0825, 0.5625, 0.05, 0.9, 0.0), "link_width": 32.0,
-        "shared": False, "prefetch": True, "p2p_algorithm": 0, "device_count": 1, "p2p_bandwidth": 1e9, "dataflow": 0, "measured": None,
+        "shared": False, "prefetch": True, "p2p_algorithm": 0, "device_count": 1, "p2p_bandwidth": 1e9, "dataflow": 0,
+        "measured": None,
         "launch_overhead": 0.0, "activation_bytes": 2.0, "kv_bytes": 2.0,
     }  # fmt: skip
     ops = np.zeros(4, layout.OP)

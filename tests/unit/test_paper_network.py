@@ -122,7 +122,7 @@ def test_published_order_holds_with_direct_all_reduce_only(scaling: Any) -> None
     assert crossing[True].ours == pytest.approx(3.25) and crossing[True].ratio == pytest.approx(1)
     assert crossing[False].ours is None
     prefill = next(r for r in rows("time", "direct") if r.input_len == 1024)
-    assert prefill.ours == 4 and "2: Megatron, 4: all-gather" in prefill.conditions
+    assert prefill.ours == 2 and "does not hold" in prefill.conditions  # on 2 devices all-gather hides more
     assert next(r for r in rows("time", "ring") if r.input_len == 1024).ours is None
 
 
