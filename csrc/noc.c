@@ -14,7 +14,8 @@ hda_status_t hda_noc_check(const hda_noc_t *noc) {
         noc->router_delay < 1 || noc->router_delay + noc->link_delay < 2)
         return HDA_E_RANGE;
     if (noc->virtual_channels < 1 || noc->virtual_channels > HDA_NOC_CHANNELS ||
-        noc->buffer_flits < 1 || noc->buffer_flits > HDA_NOC_BUFFER || noc->packet_flits < 1)
+        noc->buffer_flits < 1 || noc->buffer_flits > HDA_NOC_BUFFER || noc->packet_flits < 1 ||
+        noc->packet_flits > HDA_NOC_PACKET)
         return HDA_E_RANGE;
     int wraps = 0;
     for (int64_t i = 0; i < noc->node_count; i++)

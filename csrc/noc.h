@@ -44,8 +44,13 @@ typedef struct {
         cycles; /* no schedule ends earlier: ports, links, and the longest chain of dependent messages without contention */
 } hda_noc_load_t;
 
-/* Most cycles of each delay, most virtual channels, most flits of a buffer. */
-enum { HDA_NOC_DELAY = 256, HDA_NOC_CHANNELS = 32, HDA_NOC_BUFFER = 126 };
+/* Most cycles of each delay, most virtual channels, most flits of a buffer and of a packet. */
+enum {
+    HDA_NOC_DELAY = 256,
+    HDA_NOC_CHANNELS = 32,
+    HDA_NOC_BUFFER = 126,
+    HDA_NOC_PACKET = 1 << 30,
+};
 
 /* HDA_E_RANGE if there is no node, a size or delay is out of range, or an index in the arrays has no meaning. Whether routes lead
  * anywhere shows when they are followed. */

@@ -290,6 +290,7 @@ static void refused_networks(void) {
     REFUSE(noc.buffer_flits = 0);
     REFUSE(noc.buffer_flits = HDA_NOC_BUFFER + 1);
     REFUSE(noc.packet_flits = 0);
+    REFUSE(noc.packet_flits = HDA_NOC_PACKET + 1);
     REFUSE((wraps[2] = 1, noc.virtual_channels = 1)); /* two classes */
     REFUSE(router_of[3] = -1);
     REFUSE(router_of[3] = NODES);
