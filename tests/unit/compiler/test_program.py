@@ -104,3 +104,80 @@ def test_text_shows_memory_mapping_and_every_core_once() -> None:
         spans = [part for line in lines for part in line.removeprefix("Cores ").removesuffix(f", {tokens}").split(", ")]
         ends = [tuple(map(int, (span.split("-") * 2)[:2])) for span in spans]
         assert sorted(core for low, high in ends for core in range(low, high + 1)) == list(range(33))
+
+
+def stream(text: str, operator: str) -> list[list[str]]:
+    """Unit, operands and what it waits for of an operator's instructions, of the first stream in the text."""
+    first = text[text.index("\nCores") :].split("\n\n")[0]
+    rows = [[line[7:13].strip(), line[13:34].strip(), line[34:108].strip(), line[108:].strip()] for line in first.splitlines()]
+    return [[unit, operands, waits] for unit, name, operands, waits in rows if name == operator]
+
+
+def described(flow: str, *overrides: str, tokens: int = 64) -> str:
+    machine = build(load("ador-llama3-8b", [f"device.dataflow={flow}", *overrides]))
+    return describe(machine.compiled, machine.core, machine.device, [tokens], tokens)
+
+
+def test_text_of_weights_cut_by_columns() -> None:
+    text = described("latency")
+    assert "qkv_proj: latency, sa+mt from local memory" in text
+    units = stream(text, "o_proj")
+    assert [unit for unit, *_ in units] == ["dma", "noc", "sa"]
+    # attention ends tile by tile, and its results are gathered as they come
+    gather = "all-gather 64 rows of 4096 over 32 cores, 1 column tiles"
+    assert units[1][1:] == [gather, "tiles of prefill_attention, decode_attention"]
+    assert units[2][2] == f"after {number(text, 'o_proj', 1)}"
+
+
+def number(text: str, operator: str, index: int) -> str:
+    """The name that others call an operator's instruction by."""
+    first = text[text.index("\nCores") :].split("\n\n")[0]
+    return "#" + [line.split()[0] for line in first.splitlines() if line[13:34].strip() == operator][index]
+
+
+def test_text_of_weights_cut_by_rows() -> None:
+    text = described("row_split")
+    assert "qkv_proj: row_split, sa+mt from local memory" in text
+    transfer, array, tree, reduction, addition = stream(text, "qkv_proj")
+    # 4096 / 32 = 128 of 4096 weight rows x 6144 columns x 2 B = 1,572,864 B each
+    assert transfer[1].startswith("stream 1,572,864 B of weights x 1 passes")
+    assert array[1].startswith("[64 x 128] x [128 x ")
+    assert tree[2] == array[2] == "after input_norm"
+    names = [number(text, "qkv_proj", i) for i in range(5)]
+    assert reduction == ["noc", "reduce-scatter fp32 sums [64 x 6144] over 32 cores", f"tiles of {names[1]}, {names[2]}"]
+    assert addition == ["vu", "add the sums of 32 cores as they arrive", f"tiles of {names[3]}"]
+    assert stream(text, "rotary")[0][2] == "tiles of qkv_proj"
+
+
+def test_text_of_weights_that_are_broadcast() -> None:
+    text = described("throughput")
+    assert "qkv_proj: throughput, " in text
+    units = stream(text, "qkv_proj")
+    assert [unit for unit, *_ in units[:2]] == ["dma", "noc"]
+    assert units[1][1:] == ["broadcast them to the 32 cores of the column group", f"packets of {number(text, 'qkv_proj', 0)}"]
+    assert units[2][2] == "after input_norm"
+
+
+def test_text_of_cores_that_share_a_memory() -> None:
+    text = described("auto", "device.preset=h100")
+    assert not any(message in text for message in ("broadcast", "all-gather", "all-reduce", "reduce-scatter", "deal queries"))
+    assert stream(text, "qkv_proj")[1][1] == "write own part of the input to global memory"
+    assert stream(text, "rotary")[0][2] == "after qkv_proj"  # each kernel is launched when the one before has ended
+
+
+def test_text_of_exchanges_between_devices() -> None:
+    text = described("latency", "serving.device_count=4")
+    *_, tree, exchange = stream(text, "down_proj")
+    assert tree[0] in ("sa", "mt")
+    assert exchange[:2] == ["p2p", "all_reduce $T x 8,192 B"]
+    assert exchange[2].startswith("tiles of #")
+    # what devices have exchanged is there at once
+    assert stream(text, "post_norm")[0][2] == "after o_proj"
+
+
+def test_cores_with_unequal_shares_of_weight_rows_have_their_own_streams() -> None:
+    text = described("row_split", "device.core_count=24")  # 4096 = 24 x 170 + 16: 16 cores own 171 rows
+    spans = [line for line in text.splitlines() if line.startswith("Cores")]
+    assert spans[0] == "Cores 0-7, 64 tokens"
+    assert "[64 x 171] x [171 x " in text
+    assert "[64 x 170] x [170 x " in text
