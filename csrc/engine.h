@@ -22,6 +22,13 @@ static inline double exchange_time(const exchange_t *exchange) {
     return exchange->tiles * exchange->tile_time;
 }
 
+/* Bytes that the busiest member of an exchange between cores receives. */
+static inline double exchange_bytes(const exchange_t *exchange) {
+    if (exchange->kind < 0 || exchange->tiles == 0) return exchange->bytes;
+    return exchange->bytes * (double)(exchange->size - 1) *
+           (exchange->kind == HDA_ALL_REDUCE ? 2 : 1);
+}
+
 /* The service demands of one operator; times in seconds, of one core. What execution reads comes first. */
 typedef struct {
     double dram_bytes; /* moved by DRAM for the device */
@@ -40,7 +47,7 @@ typedef struct {
     double compute;      /* the latest unit if nothing had to be fed */
     double output_tiles; /* parts in which its results appear, at most; 0: all at the end */
     double narrow;       /* parts in which the array works off each fold of columns; 0: one */
-    double macs[2], useful_macs, noc_bytes, p2p_bytes, p2p_least;
+    double macs[2], useful_macs, p2p_bytes, p2p_least;
 } work_t;
 
 typedef struct {

@@ -113,7 +113,6 @@ static hda_status_t resolve_cut(hda_program_t *program, const hda_op_t *op, int6
             .tile_time = hda_fmax(slice / port, all_rows * k * b / device->global_bandwidth),
             .bytes = slice,
             .kind = -1};
-    work->noc_bytes = hda_fmax(0, work->gather.bytes * (double)(work->gather.size - 1));
     work->useful_macs = all_rows * k * (double)op->n;
     const double array_share = cut.n ? (double)sa_columns / (double)cut.n : 1.0;
     work->macs[0] = work->useful_macs * array_share;

@@ -51,7 +51,6 @@ hda_status_t resolve_split(hda_program_t *program, const hda_op_t *op, int64_t r
     const double chunk = (double)m0 * (double)op->n * ACCUMULATOR_BYTES / (double)grid.cols;
     TRY(engine_set_exchange(program, HDA_REDUCE_SCATTER, grid.rows, grid.cols, chunk, estimate,
                             &work->merge));
-    work->noc_bytes = chunk * (double)(grid.cols - 1);
     work->useful_macs = (double)rows * (double)op->k * (double)op->n;
     const double array_share = (double)sa_columns / (double)op->n;
     work->macs[0] = work->useful_macs * array_share;

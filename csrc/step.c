@@ -168,7 +168,8 @@ static void total(const hda_program_t *program, double utilization, hda_step_t *
         for (int u = 0; u < HDA_UNIT_COUNT; u++) per_op[i].unit_time[u] = times * unit[u];
         per_op[i].communication[0] = times * noc;
         per_op[i].communication[1] = times * p2p;
-        per_op[i].noc_bytes = times * work->noc_bytes;
+        per_op[i].noc_bytes =
+            times * (exchange_bytes(&work->gather) + exchange_bytes(&work->merge));
         per_op[i].dram_bytes = times * work->dram_bytes;
         per_op[i].p2p_bytes = times * work->p2p_bytes;
         per_op[i].macs[0] = times * work->macs[0];
