@@ -144,7 +144,7 @@ static hda_status_t core_cycles(const hda_noc_t *noc, const collective_key_t *ke
 
 /* Where messages wait only for their own chain, cycles rise linearly with the chunk; three sizes tell whether they do. Kept in the memo with
  * `units` 0: seconds = cycles of an empty chunk, bytes = cycles of each unit, algorithm = 1 if linear, else the algorithm does not fit the
- * group, or its messages meet on links, and it is not used. */
+ * group, or its messages meet on links. Then it is not used, but for the one ring that every group has, which is simulated for every size. */
 static hda_status_t chain_line(hda_program_t *program, const collective_key_t *key,
                                hda_algorithm_t how, collective_t *line) {
     const collective_key_t own = {LINES + how, key->kind, key->groups, key->size, 0};
@@ -174,7 +174,7 @@ static hda_status_t cycles_by(hda_program_t *program, const collective_key_t *ke
         TRY(chain_line(program, key, how, &line));
         const int64_t units = how == HDA_BIDIRECTIONAL ? key->units + key->units % 2 : key->units;
         *cycles = line.algorithm ? line.seconds + line.bytes * (double)units : -1;
-        return HDA_OK;
+        if (line.algorithm || how != HDA_RING || line.seconds < 0) return HDA_OK;
     }
     int64_t simulated;
     TRY(core_cycles(&program->device.noc, key, how, limit, &simulated));
@@ -357,7 +357,7 @@ hda_status_t engine_collective(hda_program_t *program, hda_collective_t kind, in
     *seconds = 0;
     if (size < 2 || !(bytes > 0)) return HDA_OK;
     const hda_device_t *device = &program->device;
-    if (bytes / device->link_width > 1e9) return HDA_E_OVERFLOW;
+    if (bytes / device->link_width > 1e12) return HDA_E_OVERFLOW;
     const collective_key_t key = {ON_CORES, kind, groups, size,
                                   (int64_t)ceil(bytes / device->link_width)};
     if (estimate) {

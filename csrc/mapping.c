@@ -48,7 +48,7 @@ static void enter(finalist_t *finalists, int *count, finalist_t entry) {
 static hda_status_t rank_grids(hda_program_t *program, int32_t kind, int64_t count,
                                finalist_t *finalists, int *finalist_count) {
     const int64_t cores = program->device.core_count;
-    const int shared = program->device.shared;
+    const int coarse = program->device.shared || cores > 256; /* fewer candidates */
     const double rate = program->device.dram.bandwidth * program->device.dram.maximum;
     memset(program->trial, 0, (size_t)program->op_count * sizeof *program->trial);
     const int32_t flow = program->device.dataflow;
@@ -56,7 +56,7 @@ static hda_status_t rank_grids(hda_program_t *program, int32_t kind, int64_t cou
     for (int64_t r = one_row ? 1 : engine_round_below(hda_min64(cores, count)); r >= 1;
          r = engine_round_below(r - 1)) {
         for (int64_t c = flow == HDA_FLOW_THROUGHPUT ? 1 : cores / r; c >= 1;
-             c = shared ? engine_round_below(c - 1) : c - 1) {
+             c = coarse ? engine_round_below(c - 1) : c - 1) {
             const grid_t grid = {.rows = r, .cols = c};
             const hda_status_t status = resolve_grid(program, kind, count, grid, 1, program->trial);
             if (status != HDA_OK) return status;

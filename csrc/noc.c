@@ -71,16 +71,15 @@ static hda_status_t check_routes(const hda_noc_t *noc, const hda_message_t *mess
     return most > 1e18 ? HDA_E_OVERFLOW : HDA_OK;
 }
 
-/* Whether a packet streams at one flit per cycle through buffers of this size: a place is free again router_delay + 2 link_delay + 3 cycles
- * after its flit was sent, and a virtual channel is allocated for every packet anew. */
+/* Whether packets stream at one flit per cycle, whatever their sizes: a place is free again router_delay + 2 link_delay + 3 cycles after its flit
+ * was sent, heads do not wait for a route, and there are channels to spare for the packets that follow. */
 static int streams(const hda_noc_t *noc) {
     int wraps = 0;
     for (int64_t i = 0; i < noc->link_count; i++) wraps |= noc->link_wraps[i] != 0;
-    const int64_t loop = hda_max64(noc->router_delay, 3) + 2 * noc->link_delay + 3;
+    const int64_t loop = hda_max64(hda_max64(noc->router_delay, 3) + 2 * noc->link_delay + 3,
+                                   noc->port_delay + noc->link_delay + 4); /* at an ejection port */
     const int64_t channels = noc->virtual_channels / (wraps ? 2 : 1);
-    if (channels < 2) return 0;
-    return noc->buffer_flits >= loop ||
-           (noc->buffer_flits >= noc->packet_flits && (channels - 1) * noc->packet_flits >= loop);
+    return noc->router_delay <= 3 && channels >= 4 && noc->buffer_flits >= loop;
 }
 
 /* Move one message through its route: a link is busy until the tail has passed. Returns 1 if it had to wait for another message. */

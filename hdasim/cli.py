@@ -142,7 +142,7 @@ def _noc_parser(commands: Any) -> None:
     parser.add_argument("--resume", action="store_true", help="keep the rows of OUT.csv with the same inputs and no error")
     parser.add_argument("--workers", type=_whole(1024), default=os.cpu_count() or 1, metavar="N",
                         help="threads (one per processor); the results do not depend on it")  # fmt: skip
-    parser.add_argument("--max-work", type=_whole(10**15), default=5 * 10**8, metavar="N",  # noc.cases.MAX_WORK
+    parser.add_argument("--max-work", type=_whole(10**15), default=10**8, metavar="N",  # noc.cases.MAX_WORK
                         help="refuse cases whose flits cross more links and ports than this (5 x 10^8)")  # fmt: skip
 
 

@@ -118,6 +118,12 @@ def build(experiment: Experiment) -> Machine:
         raise SpecError(
             f"{device.name} has no links to other devices; give p2p: {{bandwidth: ..., latency: ...}}", ("device", "p2p")
         )
+    if serving.device_count > 1 and device.p2p is not None and device.p2p.kind and serving.tp_algorithm != "auto":
+        raise SpecError(
+            f"tp_algorithm {serving.tp_algorithm} does not apply to links of kind {device.p2p.kind}, on which NCCL chooses; "
+            "use auto, or set device.p2p.kind to null",
+            ("serving", "tp_algorithm"),
+        )
     plan = pipeline(experiment)
     fields, noc, p2p = _fields(experiment), device_network(device), links(device.p2p, serving.device_count)
 

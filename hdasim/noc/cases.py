@@ -18,7 +18,7 @@ from hdasim.text import choice, whole
 #: Cycles that a router takes: BookSim 2 with and without look-ahead routing (noc README 2).
 ROUTERS = {"R1": 3, "R2": 4}
 #: Links and ports that flits may cross in one case unless told otherwise: half a minute, more in a network that is full.
-MAX_WORK = 5 * 10**8
+MAX_WORK = 10**8
 #: Ports of one router that the core simulates flit by flit.
 MOST_PORTS = 64
 #: Flits that all buffers of a network may hold together.

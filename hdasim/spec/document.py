@@ -197,7 +197,7 @@ def _merge(over: dict[str, Any], base: dict[str, Any]) -> None:
             over[key] = value
         elif isinstance(over[key], dict) and isinstance(value, dict):
             kinds = over[key].get("kind"), value.get("kind")
-            if kinds[0] is None or kinds[0] == kinds[1]:
+            if None in kinds or kinds[0] == kinds[1]:
                 _merge(over[key], value)
 
 

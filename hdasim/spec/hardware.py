@@ -136,6 +136,8 @@ class Noc(Spec):
             raise ValueError(f"routes: a {self.topology} has its own routes; remove them, or use topology edges")
         if self.concentration > 1 and self.topology != "cmesh":
             raise ValueError(f"concentration: a {self.topology} has one core for each router; use topology cmesh")
+        if self.edges and self.topology != "edges":
+            raise ValueError(f"edges: a {self.topology} has its own links; remove them, or use topology edges")
         if self.router_delay + self.link_delay < 2:
             raise ValueError("link_delay: a router and its link take 2 cycles at least; make one of them longer")
         if self.virtual_channels < 2 and self.topology in ("torus", "ring"):
@@ -163,6 +165,10 @@ class P2P(Spec):
     collective_launch: Seconds = 4.2e-6
     nvls_efficiency: Fraction | None = None
     contention: Annotated[float, Meta(ge=0, le=4)] | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind is not None and self.topology != "switch":
+            raise ValueError(f"topology: links of kind {self.kind} take NCCL's time on a switch; remove topology, or kind")
 
 
 class Device(Spec):

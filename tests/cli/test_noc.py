@@ -153,7 +153,7 @@ def test_an_interrupt_saves_what_is_done() -> None:
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from hdasim.cli import main; sys.exit(main())"
     )
-    command = [sys.executable, "-c", code, "noc", "cases.csv", "--output", "out.csv", "--workers", "1"]
+    command = [sys.executable, "-c", code, "noc", "cases.csv", "--output", "out.csv", "--workers", "1", "--max-work", "500000000"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     first = process.stderr.readline()
