@@ -419,6 +419,18 @@ def _predict(args: argparse.Namespace) -> int:
     return EXIT_USER if done.errors else EXIT_OK
 
 
+def _validated(args: argparse.Namespace, done: Any, show: Callable[[Any, Any], None]) -> int:
+    """Print a validation; its exit code tells whether it holds."""
+    if args.json:
+        from .report.files import to_json
+
+        _out(to_json([row.document() for row in done.rows]))
+        sys.stderr.write("".join(f"{line}\n" for line in done.summary()))
+    else:
+        show(done, _console())
+    return EXIT_OK if done.holds else EXIT_INTERNAL
+
+
 def _validate_scalesim(args: argparse.Namespace) -> int:
     from .report.progress import Reporter
     from .validate import scalesim
@@ -428,14 +440,7 @@ def _validate_scalesim(args: argparse.Namespace) -> int:
     else:
         with Reporter() as reporter:
             done = scalesim.live(args.live, args.seed, args.kind, reporter.show)
-    if args.json:
-        from .report.files import to_json
-
-        _out(to_json([row.document() for row in done.rows]))
-        sys.stderr.write("".join(f"{line}\n" for line in done.summary()))
-    else:
-        scalesim.print_validation(done, _console())
-    return EXIT_OK if done.holds else EXIT_INTERNAL
+    return _validated(args, done, scalesim.print_validation)
 
 
 def _validate_booksim(args: argparse.Namespace) -> int:
@@ -444,14 +449,7 @@ def _validate_booksim(args: argparse.Namespace) -> int:
 
     with Reporter() as reporter:
         done = booksim.against_data(Path(args.data), reporter.show)
-    if args.json:
-        from .report.files import to_json
-
-        _out(to_json([row.document() for row in done.rows]))
-        sys.stderr.write("".join(f"{line}\n" for line in done.summary()))
-    else:
-        booksim.print_validation(done, _console())
-    return EXIT_OK if done.holds else EXIT_INTERNAL
+    return _validated(args, done, booksim.print_validation)
 
 
 def _validate_silicon(args: argparse.Namespace) -> int:
