@@ -162,6 +162,8 @@ typedef struct {
     int64_t sequence_count;
     const int64_t *q_len, *past;
     int64_t emit_count;
+    int64_t
+        group_tokens; /* of all data-parallel ranks that share experts with this one, its own included; 0: its own */
 } hda_batch_t;
 
 typedef struct {

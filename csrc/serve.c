@@ -295,7 +295,7 @@ static void add(hda_step_record_t *record, const hda_step_t *step) {
 /* Through all stages and links, each of which takes the batch when it is there and the one before has left. */
 static hda_status_t execute(hda_serve_t *serve, flight_t *flight) {
     hda_step_record_t *record = &flight->record;
-    const hda_batch_t batch = {flight->count, flight->q_len, flight->past, flight->emit_count};
+    const hda_batch_t batch = {flight->count, flight->q_len, flight->past, flight->emit_count, 0};
     double clock = serve->now;
     for (int64_t i = 0; i < serve->program_count; i++) {
         hda_step_t *step = &serve->results[serve->first[i]];

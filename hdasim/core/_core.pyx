@@ -129,7 +129,7 @@ cdef extern from "program.h":
         int64_t sequence_count
         const int64_t *q_len
         const int64_t *past
-        int64_t emit_count
+        int64_t emit_count, group_tokens
     ctypedef struct hda_step_t:
         pass
     ctypedef struct hda_op_step_t:
@@ -442,7 +442,7 @@ cdef class Program:
         step = np.zeros(1, layout.STEP)
         ops = np.zeros(self.op_count, layout.OP_STEP) if per_op else None
         cdef hda_batch_t batch
-        batch.sequence_count, batch.emit_count = q_len.size, emit_count
+        batch.sequence_count, batch.emit_count, batch.group_tokens = q_len.size, emit_count, 0
         batch.q_len = <const int64_t *>_address(q_len, np.int64, 1)
         batch.past = <const int64_t *>_address(past, np.int64, q_len.size)
         cdef hda_step_t *step_data = <hda_step_t *>_address(step, layout.STEP)

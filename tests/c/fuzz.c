@@ -505,7 +505,7 @@ static void run_steps(bytes_t *in, hda_program_t *program, const machine_t *mach
     hda_op_step_t per_op[OPS];
     hda_step_t step;
     for (int turns = 1 + byte(in) % 3; turns > 0; turns--) {
-        hda_batch_t batch = {small(in, 1, SEQUENCES), q_len, past, small(in, 0, SEQUENCES)};
+        hda_batch_t batch = {small(in, 1, SEQUENCES), q_len, past, small(in, 0, SEQUENCES), 0};
         if (batch.sequence_count > SEQUENCES)
             batch.sequence_count = SEQUENCES; /* the arrays end there */
         for (int64_t i = 0; i < SEQUENCES; i++) {

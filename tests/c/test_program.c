@@ -23,7 +23,7 @@ static double total(const double *values, int count) {
 static void steps(void) {
     hda_program_t *program = create();
     const int64_t q_len[3] = {1, 1, 20}, past[3] = {5, 40, 8};
-    hda_batch_t batch = {3, q_len, past, 2};
+    hda_batch_t batch = {3, q_len, past, 2, 0};
     hda_step_t step, again, exact;
     hda_op_step_t per_op[TINY_OPS];
     CHECK_INT(hda_program_step(program, &batch, 0, &step, per_op), HDA_OK);
@@ -76,7 +76,8 @@ static void refused_steps(void) {
         {1, 1, (int64_t)1 << 36, 1, HDA_OK},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        const hda_batch_t batch = {cases[i].count, &cases[i].q_len, &cases[i].past, cases[i].emit};
+        const hda_batch_t batch = {cases[i].count, &cases[i].q_len, &cases[i].past, cases[i].emit,
+                                   0};
         CHECK_INT(hda_program_step(program, &batch, 0, &step, NULL), cases[i].status);
     }
     hda_program_destroy(program);
@@ -88,7 +89,7 @@ static void refused_steps(void) {
     tiny.ops[4].window = 0;
     CHECK_INT(tiny_create(&tiny, &program), HDA_OK);
     const int64_t one = 1, long_past = (int64_t)1 << 36;
-    const hda_batch_t batch = {1, &one, &long_past, 1};
+    const hda_batch_t batch = {1, &one, &long_past, 1, 0};
     CHECK_INT(hda_program_step(program, &batch, 0, &step, NULL), HDA_E_OVERFLOW);
     hda_program_destroy(program);
 }
@@ -241,7 +242,7 @@ static void refused_programs(void) {
 /* Every dataflow: the mapping follows the name, and the best is no slower than any. */
 static void dataflows(void) {
     const int64_t q_len[3] = {1, 1, 20}, past[3] = {5, 40, 8};
-    const hda_batch_t batch = {3, q_len, past, 2};
+    const hda_batch_t batch = {3, q_len, past, 2, 0};
     for (int32_t flow = HDA_FLOW_AUTO; flow <= HDA_FLOW_ROW_SPLIT; flow++)
         for (int32_t shared = 0; shared < 2; shared++) {
             tiny_t tiny;
@@ -298,7 +299,7 @@ static void exchanges(void) {
         {HDA_SYNC_NONE, HDA_P2P_AUTO, 0, 0, 0},
     };
     const int64_t q_len = 10, past = 0;
-    const hda_batch_t batch = {1, &q_len, &past, 0};
+    const hda_batch_t batch = {1, &q_len, &past, 0, 0};
     const hda_segment_t twice = {0, 1, 2, 1};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         tiny_t tiny;
@@ -337,7 +338,7 @@ static void shares(void) {
         hda_program_t *program;
         CHECK_INT(tiny_create(&tiny, &program), HDA_OK);
         const int64_t past = 0;
-        const hda_batch_t batch = {1, &tokens, &past, 1};
+        const hda_batch_t batch = {1, &tokens, &past, 1, 0};
         hda_step_t step;
         hda_op_step_t per_op[TINY_OPS];
         CHECK_INT(hda_program_step(program, &batch, 0, &step, per_op), HDA_OK);
