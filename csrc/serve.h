@@ -1,85 +1,103 @@
-/* Serving: continuous batching over compiled programs, as vLLM V1 schedules it.
+/* Serving: requests over a cluster of instances, each a pipeline of compiled programs under a scheduler of its own.
  *
  * A pipeline of P stages is 2 P - 1 programs: stages, and between each two the link that carries a batch from one to the next. Each serves
  * one batch at a time, in the order in which batches were scheduled; a batch enters the next when it has left the one before and the next
  * is free. So stages work on different batches at the same time, and stand idle (bubbles) where no batch has come yet.
  *
- * As in vLLM's batch queue up to P batches are in flight, and results are taken oldest first. A new batch is scheduled as soon as the first
- * stage is free, from the sequences that are in no batch. (vLLM also sends the next chunk of a prompt after the one still in flight; here a
- * sequence is in one batch at a time, see `schedule_running`.)
+ * Batches in flight are as vLLM's engine core has them (vllm/v1/engine/core.py, `step_with_batch_queue`): up to P of them, or two with
+ * async scheduling; while there is room for one more and something to schedule, one is scheduled at once; else the engine waits for the
+ * result of the oldest, and looks at new requests only then. The batch starts `host_overhead` seconds after it was scheduled, or when the
+ * first stage is free, if that is later.
+ *
+ * An instance of several ranks (data-parallel attention with shared experts) schedules all of them at the same time and executes them in
+ * lockstep: a step takes as long as its slowest rank; ranks without sequences take part in the experts' exchanges.
+ *
+ * A router gives each request to a rank when it arrives. Where prefill and decode have instances of their own, a request generates its first
+ * token where it is prefilled. Then its keys and values are sent on, as soon as the decode rank has KV blocks for them: over the link of
+ * either instance, which carry one such message at a time.
  */
 #ifndef HDA_SERVE_H
 #define HDA_SERVE_H
 
+#include "policy.h"
 #include "program.h"
 
-typedef struct {
-    int64_t max_num_seqs;           /* sequences that run at once */
-    int64_t max_num_batched_tokens; /* token budget of a step */
-    int64_t block_size;             /* tokens of a KV page */
-    int64_t block_count;            /* KV pages of the device */
-    int32_t chunked_prefill;        /* 0: a prompt runs whole or waits */
-} hda_serve_config_t;
-
 typedef enum {
-    HDA_REQUEST_WAITING = 0,
-    HDA_REQUEST_RUNNING = 1,
-    HDA_REQUEST_FINISHED = 2,
-    HDA_REQUEST_REJECTED = 3
-} hda_request_state_t;
+    HDA_ROUTE_VLLM = 0, /* least 4 x waiting + running, as vLLM's data-parallel client */
+    HDA_ROUTE_ROUND_ROBIN = 1,
+    HDA_ROUTE_LEAST_OUTSTANDING = 2,
+    HDA_ROUTE_LEAST_KV = 3, /* KV blocks in use and tokens that wait */
+    HDA_ROUTE_PREFIX =
+        4, /* where most of the prompt is cached, unless that is busier than others */
+    HDA_ROUTE_SPLITWISE = 5,
+} hda_router_t;
 
-/* What became of a request; times in seconds on the simulation's clock, -1 where it did not come to that. */
+typedef enum { HDA_ROLE_BOTH = 0, HDA_ROLE_PREFILL = 1, HDA_ROLE_DECODE = 2 } hda_role_t;
+
+/* One instance. `programs` are borrowed, an odd number of them (stage, link, stage, ..), and may repeat. */
 typedef struct {
-    double scheduled, first_token, last_token;
-    int64_t generated, preemptions, state;
-} hda_request_t;
+    hda_program_t *const *programs;
+    int64_t program_count, rank_count;
+    hda_serve_config_t config;
+    int32_t role;
+    double kv_bytes; /* keys and values of a token */
+    double
+        kv_bandwidth; /* bytes/s in and out, for keys and values that are sent on; may be infinite */
+    double kv_latency; /* seconds for each request */
+    double kv_overlap; /* share of the transfer that prefill hides, 0 to 1 */
+} hda_instance_t;
 
-/* One executed step: `time` is from `start` to its tokens, waiting between stages included; the rest are sums over the stages and links. */
+/* One executed step: `time` is from `start`, of its execution, to its tokens, waiting between stages included. The rest are sums over the
+ * stages, links and ranks, but `limited` is that of the slowest rank. */
 typedef struct {
     double start, time, bound;
-    int64_t prefill_tokens, decode_tokens, running, waiting, kv_blocks, preemptions;
+    int64_t prefill_tokens, decode_tokens, running, waiting, kv_blocks, preemptions, instance;
     double dram_bytes, p2p_bytes, macs[2], busy[HDA_UNIT_COUNT], limited[HDA_BY_COUNT];
     double
         exposed_noc; /* of exchanges between cores: what nothing hides; between devices that is all of limited[HDA_BY_P2P] */
 } hda_step_record_t;
 
-/* `count` inter-token latencies of `seconds` each. */
+/* The steps of an instance, added up. */
 typedef struct {
-    double seconds;
-    int64_t count;
-} hda_gap_t;
+    int64_t steps, preemptions, max_running, max_waiting, max_kv_blocks;
+    double time, occupied;              /* of steps, and in which at least one runs */
+    double end;                         /* of the last one */
+    double running, waiting, kv_blocks; /* times the time of their steps */
+    double bound, dram_bytes, p2p_bytes, macs[2], busy[HDA_UNIT_COUNT], limited[HDA_BY_COUNT];
+    double exposed_noc;
+    double sent_bytes, sent_time; /* keys and values that left for another instance */
+} hda_instance_totals_t;
+
+/* A policy of the caller's: fills an empty batch. Not HDA_OK: the run ends with that. */
+typedef hda_status_t (*hda_custom_policy_t)(void *context, hda_rank_t *rank,
+                                            hda_rank_batch_t *batch, double now);
 
 typedef struct hda_serve hda_serve_t;
 
-/* Requests arrive at arrival[i] (seconds, finite, not falling) with input_len[i] and output_len[i] tokens, 1 to 2^35. The arrays are copied; the
- * programs are borrowed, an odd number of them (stage, link, stage, ..), and may repeat. A request whose tokens need more pages than there are (or, without chunked prefill, more tokens than the
- * budget) is rejected when it arrives. */
-hda_status_t hda_serve_create(hda_program_t *const *programs, int64_t program_count,
-                              const hda_serve_config_t *config, int64_t count,
-                              const double *arrival, const int64_t *input_len,
-                              const int64_t *output_len, hda_serve_t **serve);
+/* Requests without a parent arrive at arrival[i] (seconds, finite, not falling), others arrival[i] seconds after their parent, which comes before
+ * them, has ended. 1 to 2^35 tokens each way, at most 2^31 - 2 requests. `requests` and its arrays are borrowed.
+ * Requests that fit nowhere (more KV blocks than a rank has, or, without chunked prefill, more tokens than the budget) are rejected. */
+hda_status_t hda_serve_create(const hda_instance_t *instances, int64_t instance_count,
+                              int32_t router, hda_requests_t *requests, hda_custom_policy_t custom,
+                              void *context, hda_serve_t **serve);
 void hda_serve_destroy(hda_serve_t *serve);
 
-/* Execute up to `step_capacity` >= 1 steps, or fewer if gaps might overflow (gap_capacity >= min(max_num_seqs, requests), else HDA_E_RANGE).
- * *step_count == 0: all is done.
- *
- * Order of a step, as in vLLM V1: running sequences first, in the order of their admission, each with its next token or next chunk of
- * prompt; one that finds no page preempts the newest running sequence, which restarts with its generated tokens as prompt. If nobody was
- * preempted, waiting sequences are admitted in arrival order within the token budget, max_num_seqs and free pages for their whole
- * prompt. Tokens appear at the end of the step.
- * A sequence may be preempted while its batch is in flight: its pages are free at once (every stage runs batches in order), the token that
- * comes still counts, and it is not admitted again before.
- * Steps are returned when they end, with their gaps.
- */
+/* Gaps that a single step can bring forth. */
+int64_t hda_serve_most_gaps(const hda_serve_t *serve);
+
+/* Execute up to `step_capacity` >= 1 steps, or fewer if gaps might overflow (gap_capacity >= hda_serve_most_gaps, else HDA_E_RANGE).
+ * *step_count == 0: all is done, or a custom policy schedules nothing although requests wait.
+ * `steps` may be NULL. Steps are returned when they end, with their gaps. */
 hda_status_t hda_serve_run(hda_serve_t *serve, int64_t step_capacity, hda_step_record_t *steps,
                            int64_t *step_count, int64_t gap_capacity, hda_gap_t *gaps,
                            int64_t *gap_count);
 
-/* Copy the state of all requests; `finished` counts those finished or rejected, `now` is the clock. */
-void hda_serve_requests(const hda_serve_t *serve, hda_request_t *requests);
+/* Bring `requests->out` up to date for requests that are still running. */
+void hda_serve_snapshot(hda_serve_t *serve);
+/* `finished` counts requests finished or rejected, `now` is the clock. */
 void hda_serve_progress(const hda_serve_t *serve, int64_t *finished, double *now);
-
-/* Seconds for which each of the programs ran in the steps returned so far; `busy` holds program_count entries. */
-void hda_serve_busy(const hda_serve_t *serve, double *busy);
+void hda_serve_totals(const hda_serve_t *serve, hda_instance_totals_t *totals);
+/* Seconds for which each of an instance's programs ran in the steps returned so far. */
+void hda_serve_busy(const hda_serve_t *serve, int64_t instance, double *busy);
 
 #endif

@@ -263,16 +263,20 @@ def _run(args: argparse.Namespace) -> int:
     started = time.perf_counter()
     experiment, document = open_experiment(args.file, _run_overrides(args))
 
-    from .report.files import make_folder, result_document, to_json, write_run
+    from .report.files import StepsFile, make_folder, result_document, to_json, write_run
     from .report.progress import Reporter
-    from .simulate import simulate
+    from .simulate import several_instances, simulate
 
     name = re.sub(r"[^\w.+-]+", "-", experiment.name).strip(".-") or "experiment"
     folder = Path(args.output_dir if args.output_dir is not None else Path("results") / name)
     make_folder(folder)
     with Reporter() as reporter, locate(document):
-        result = simulate(experiment, reporter)
-    write_run(result, folder, steps=not args.no_steps)
+        if args.no_steps:
+            result = simulate(experiment, reporter, keep_steps=False)
+        else:
+            with StepsFile(folder, several_instances(experiment)) as steps:
+                result = simulate(experiment, reporter, sink=steps, keep_steps=False)
+    write_run(result, folder)
     if args.json:
         _out(to_json(result_document(result)))
     else:
@@ -281,7 +285,7 @@ def _run(args: argparse.Namespace) -> int:
         print_result(result, _console())
     note = "interrupted; what was done is saved" if result.served.interrupted else "done"
     spent = time.perf_counter() - started
-    sys.stderr.write(f"{note}: {result.served.steps.size:,} steps in {spent:.2f} s, files in {folder}\n")
+    sys.stderr.write(f"{note}: {result.summary['steps']:,} steps in {spent:.2f} s, files in {folder}\n")
     return EXIT_INTERRUPTED if result.served.interrupted else EXIT_OK
 
 

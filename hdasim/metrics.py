@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .core import layout
 from .core.layout import CAUSES, REQUEST_STATES, UNITS
 from .device.bound import request_bounds
-from .device.latency import Machine
 from .serving.engine import Served
+from .serving.pools import Servers
 from .spec.workload import SLO
 
 Floats = npt.NDArray[np.float64]
@@ -54,10 +55,10 @@ def _statistics(name: str, seconds: Floats, counts: npt.NDArray[np.int64] | None
 
 def request_times(served: Served) -> dict[str, Floats]:
     """Seconds per request: ttft, tpot, e2el; NaN where a request did not get that far (TPOT also with one output token)."""
-    out, arrival = served.outcomes, served.requests.arrival_s
+    out = served.outcomes
     finished = out["state"] == _FINISHED
-    ttft = np.where(out["first_token"] >= 0, out["first_token"] - arrival, np.nan)
-    e2el = np.where(finished, out["last_token"] - arrival, np.nan)
+    ttft = np.where(out["first_token"] >= 0, out["first_token"] - out["arrival"], np.nan)
+    e2el = np.where(finished, out["last_token"] - out["arrival"], np.nan)
     gaps = served.requests.output_len - 1
     tpot = np.where(finished & (gaps > 0), (e2el - ttft) / np.maximum(gaps, 1), np.nan)
     return {"ttft": ttft, "tpot": tpot, "e2el": e2el}
@@ -73,13 +74,13 @@ def good_requests(served: Served, slo: SLO) -> npt.NDArray[np.bool_]:
     return good
 
 
-def summarise(served: Served, machine: Machine, slo: SLO) -> dict[str, Any]:
-    """All figures of a run: vLLM's flat keys, then blocks `device`, `bottleneck`, `communication`, `bound`, `occupancy`, and
-    for a pipeline `pipeline`.
+def summarise(served: Served, slo: SLO) -> dict[str, Any]:
+    """All figures of a run: vLLM's flat keys, then blocks `bound`, and `occupancy`, `device`, `bottleneck`, `communication` and
+    for a pipeline `pipeline`; where there are several pools, these in a list `pools`, one for each.
     """
-    out, requests, steps = served.outcomes, served.requests, served.steps
+    out, requests = served.outcomes, served.requests
     done = out["state"] == _FINISHED
-    duration = float((steps["start"] + steps["time"]).max()) if steps.size else 0.0
+    duration = float(served.totals["end"].max())
     generated, times = int(out["generated"].sum()), request_times(served)
     prompts = int(requests.input_len[out["first_token"] >= 0].sum())
     rate = 1.0 / duration if duration else 0.0
@@ -95,106 +96,116 @@ def summarise(served: Served, machine: Machine, slo: SLO) -> dict[str, Any]:
         "output_throughput": generated * rate,
         "total_token_throughput": (prompts + generated) * rate,
         "preemptions": int(out["preemptions"].sum()),
-        "steps": int(steps.size),
+        "prefix_cache_hit_rate": int(out["cached"].sum()) / prompts if prompts else None,
+        "steps": int(served.totals["steps"].sum()),
     }
     for name in ("ttft", "tpot", "e2el"):
         result |= _statistics(name, times[name][~np.isnan(times[name])])
     result |= _statistics("itl", served.gaps["seconds"], served.gaps["count"])
-    result["bound"] = _bounds(served, machine)
-    result["occupancy"] = _occupancy(steps, machine.page_count)
-    busy = _busy_time(served, machine)
-    result["device"] = _utilization(steps, machine, busy, duration * served.replicas)
-    result["bottleneck"] = _bottleneck(steps)
-    result["communication"] = _communication(steps)
-    if len(machine.stages) > 1:
-        result["pipeline"] = _pipeline(served, busy)
-    return result
+    result["bound"] = _bounds(served)
+    pools = [_pool(served, i, duration) for i in range(len(served.pools))]
+    return result | (pools[0] if len(pools) == 1 else {"pools": pools})
 
 
-def _bounds(served: Served, machine: Machine) -> dict[str, float | None]:
-    """The same statistics of each request's lower bound, over the same requests."""
+def _bounds(served: Served) -> dict[str, float | None]:
+    """The same statistics of each request's lower bound, over the same requests; of several pools that could serve the least."""
     out, requests = served.outcomes, served.requests
-    bounds = request_bounds(machine, requests.input_len, requests.output_len)
+    decoding = [pool for pool in served.pools if pool.role != "prefill"]
+    starting = [pool for pool in served.pools if pool.role != "decode"]
+    first, later = (
+        [request_bounds(pool.machine, requests.input_len, requests.output_len, out["cached"]) for pool in pools]
+        for pools in (starting, decoding)
+    )
+    ttft = np.minimum.reduce([b.ttft for b in first])
+    itl, tpot = np.minimum.reduce([b.itl for b in later]), np.minimum.reduce([b.tpot for b in later])
     times = request_times(served)
     result: dict[str, float | None] = {}
-    for name, seconds in (("ttft", bounds.ttft), ("tpot", bounds.tpot), ("e2el", bounds.e2el)):
+    for name, seconds in (("ttft", ttft), ("tpot", tpot), ("e2el", ttft + (requests.output_len - 1) * tpot)):
         result |= _statistics(name, seconds[~np.isnan(times[name])])
-    return result | _statistics("itl", bounds.itl, np.maximum(out["generated"] - 1, 0))
+    return result | _statistics("itl", itl, np.maximum(out["generated"] - 1, 0))
 
 
-def _occupancy(steps: np.ndarray, pages: int) -> dict[str, float | None]:
-    """Running and waiting requests and KV pages of a replica, averaged over the time of steps, and their maxima."""
+def _pool(served: Served, index: int, duration: float) -> dict[str, Any]:
+    """What the instances of one pool did, together."""
+    pool, own = served.pools[index], served.instances == index
+    sums = {name: served.totals[name][own].sum(axis=0) for name in layout.TOTALS.names or ()}
+    most = {name: served.totals[f"max_{name}"][own].max() for name in ("running", "waiting", "kv_blocks")}
+    head = {} if len(served.pools) == 1 else {
+        "role": pool.role, "device": pool.machine.device.name, "instances": pool.instances, "steps": int(sums["steps"]),
+    }  # fmt: skip
+    result: dict[str, Any] = {
+        "occupancy": _occupancy(sums, most, pool.ranks * pool.block_count),
+        "device": _utilization(sums, pool, duration * pool.instances),
+        "bottleneck": _bottleneck(sums),
+        "communication": _communication(sums),
+    }
+    if pool.role == "prefill":
+        share = float(sums["sent_time"]) / (duration * pool.instances) if duration else 0.0
+        result["kv_transfer"] = {"bytes": float(sums["sent_bytes"]), "link": share}
+    if len(pool.machine.stages) > 1:
+        ran = [time for time, mine in zip(served.program_time, own, strict=True) if mine]
+        result["pipeline"] = _pipeline(np.sum(ran, axis=0), float(sums["occupied"]))
+    return head | ({"utilization": result.pop("device")} | result if head else result)
+
+
+def _occupancy(sums: dict[str, Any], most: dict[str, Any], blocks: int) -> dict[str, float | None]:
+    """Running and waiting requests and KV blocks of an instance, averaged over the time of steps, and their maxima."""
     result: dict[str, float | None] = {}
-    for name, scale in (("running", 1.0), ("waiting", 1.0), ("kv_blocks", 1.0 / pages)):
+    for name, scale in (("running", 1.0), ("waiting", 1.0), ("kv_blocks", 1.0 / blocks)):
         label = "kv_cache" if name == "kv_blocks" else name
-        values = steps[name] * scale
-        result[f"mean_{label}"] = float(np.average(values, weights=steps["time"])) if steps.size else None
-        result[f"max_{label}"] = float(values.max()) if steps.size else None
+        result[f"mean_{label}"] = float(sums[name] / sums["time"]) * scale if sums["time"] else None
+        result[f"max_{label}"] = float(most[name]) * scale if sums["steps"] else None
     return result
 
 
-def _busy_time(served: Served, machine: Machine) -> float:
-    """Seconds in which a step runs, summed over replicas; where steps overlap (in a pipeline) they count once."""
-    steps = served.steps
-    if len(machine.stages) == 1:
-        return float(steps["time"].sum())
-    total = 0.0
-    for replica in np.unique(served.replica):
-        own = steps[served.replica == replica]
-        ends = own["start"] + own["time"]  # steps end in the order in which they start
-        total += float((ends - np.maximum(own["start"], np.concatenate([[0.0], ends[:-1]]))).sum())
-    return total
-
-
-def _utilization(steps: np.ndarray, machine: Machine, busy: float, duration: float) -> dict[str, float | None]:
-    """Shares while steps run, per device: averages over the stages of a pipeline and over replicas.
+def _utilization(sums: dict[str, Any], pool: Servers, duration: float) -> dict[str, float | None]:
+    """Shares while steps run, per device: averages over the stages of a pipeline, over ranks and over instances.
 
     systolic_array, mac_tree: useful multiply-accumulates / peak. dram, p2p: bytes / (peak bandwidth x time). vector_unit, noc:
-    time that the busiest core's unit is occupied. busy: share of the run's `duration` (of all replicas together) in which a step
-    runs.
+    time that the busiest core's unit is occupied. busy: share of the run's `duration` (of all instances together) in which a
+    step runs; steps that overlap (in a pipeline) count once.
     """
+    machine, busy = pool.machine, float(sums["occupied"])
     if not busy:
         return dict.fromkeys(("busy", "systolic_array", "mac_tree", "vector_unit", "dram", "noc", "p2p"))
     device, stages = machine.device, len(machine.stages)
     array, tree = device.peak_macs_per_second
-    macs = steps["macs"].sum(axis=0)
-    occupied = steps["busy"].sum(axis=0)
-    time = busy * stages
-    links = device.p2p.bandwidth * time if device.p2p and machine.device_count * stages > 1 else 0.0
+    time = busy * stages * pool.ranks
+    linked = machine.device_count * stages * pool.ranks > 1
+    links = device.p2p.bandwidth * time if device.p2p and linked else 0.0
     return {
         "busy": min(busy / duration, 1.0),  # the sum of steps may round up
-        "systolic_array": float(macs[0]) / (array * time),
-        "mac_tree": float(macs[1]) / (tree * time) if tree else None,
-        "vector_unit": float(occupied[UNITS.index("vu")]) / time,
-        "dram": float(steps["dram_bytes"].sum()) / (device.dram.bandwidth * time),
-        "noc": float(occupied[UNITS.index("noc")]) / time if device.noc.topology != "shared" else None,
-        "p2p": float(steps["p2p_bytes"].sum()) / links if links else None,
+        "systolic_array": float(sums["macs"][0]) / (array * time),
+        "mac_tree": float(sums["macs"][1]) / (tree * time) if tree else None,
+        "vector_unit": float(sums["busy"][UNITS.index("vu")]) / time,
+        "dram": float(sums["dram_bytes"]) / (device.dram.bandwidth * time),
+        "noc": float(sums["busy"][UNITS.index("noc")]) / time if device.noc.topology != "shared" else None,
+        "p2p": float(sums["p2p_bytes"]) / links if links else None,
     }
 
 
-def _pipeline(served: Served, busy: float) -> dict[str, Any]:
+def _pipeline(program_time: Floats, busy: float) -> dict[str, Any]:
     """Of the time in which batches are in flight: the share that each stage computes, and `bubbles`, what is left on average."""
-    stages = served.program_time[::2]
+    stages = program_time[::2]
     shares = [float(t) / busy if busy else None for t in stages]
     return {"stages": len(shares), "stage_busy": shares, "bubbles": 1.0 - float(stages.mean()) / busy if busy else None}
 
 
-def _bottleneck(steps: np.ndarray) -> dict[str, float]:
+def _bottleneck(sums: dict[str, Any]) -> dict[str, float]:
     """Share of the time of steps that each cause limits; they add up to 1."""
-    limited = steps["limited"].sum(axis=0)
-    total = float(limited.sum())
-    return {cause: float(value) / total if total else 0.0 for cause, value in zip(CAUSES, limited, strict=True)}
+    total = float(sums["limited"].sum())
+    return {cause: float(value) / total if total else 0.0 for cause, value in zip(CAUSES, sums["limited"], strict=True)}
 
 
-def _communication(steps: np.ndarray) -> dict[str, Any]:
+def _communication(sums: dict[str, Any]) -> dict[str, Any]:
     """Exchanges between cores and between devices as shares of the time of steps.
 
     `time` is what they take, `exposed` the part of it that pushes the end of steps. Of both together only `exposed` means
     something: the two networks work at the same time.
     """
-    total = float(steps["limited"].sum())
+    total = float(sums["limited"].sum())
     scale = 1.0 / total if total else 0.0
-    time = [float(steps["busy"][:, UNITS.index(unit)].sum()) * scale for unit in ("noc", "p2p")]
-    exposed = [float(e.sum()) * scale for e in (steps["exposed_noc"], steps["limited"][:, CAUSES.index("p2p")])]
+    time = [float(sums["busy"][UNITS.index(unit)]) * scale for unit in ("noc", "p2p")]
+    exposed = [float(e) * scale for e in (sums["exposed_noc"], sums["limited"][CAUSES.index("p2p")])]
     split = {name: {"time": t, "exposed": e} for name, t, e in zip(("cores", "devices"), time, exposed, strict=True)}
     return {"exposed": sum(exposed), **split}

@@ -11,7 +11,8 @@ from .device.latency import Machine, build
 from .errors import CapacityError, SpecError
 from .metrics import summarise
 from .serving.arrivals import requests as make_requests
-from .serving.engine import Progress, Served, serve
+from .serving.engine import Progress, Served, Sink, serve
+from .serving.pools import build_pools
 from .spec.experiment import Experiment
 
 MAX_STEP_TOKENS = 1 << 20
@@ -19,46 +20,65 @@ MAX_STEP_TOKENS = 1 << 20
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """An experiment, the machine that ran it, what happened, and the summary (`hdasim.metrics.summarise`)."""
+    """An experiment, what happened on which machines, and the summary (`hdasim.metrics.summarise`)."""
 
     experiment: Experiment
-    machine: Machine
     served: Served
     summary: dict[str, Any]
 
+    @property
+    def machine(self) -> Machine:
+        """A replica of the (first) pool."""
+        return self.served.pools[0].machine
 
-def simulate(experiment: Experiment, progress: Progress | None = None) -> Result:
+
+def simulate(
+    experiment: Experiment, progress: Progress | None = None, *, sink: Sink | None = None, keep_steps: bool = True
+) -> Result:
     """Run the experiment: the main job.
+
+    `progress`, `sink` and `keep_steps` are those of `hdasim.serving.engine.serve`: step records can be taken slice by slice, or
+    left out, where a run has too many for memory.
 
     Raises
     ------
     SpecError, CapacityError, TraceError
         If the experiment cannot run; one line that says what would be right.
     """
-    machine = build(experiment)
+    pools = build_pools(experiment)
     requests = make_requests(experiment.workload, np.random.default_rng(experiment.seed))
-    served = serve(machine, experiment.serving, requests, progress)
-    _refuse_if_none_fits(experiment, machine, served)
-    return Result(experiment, machine, served, summarise(served, machine, experiment.slo))
+    cluster, model = experiment.cluster, experiment.model
+    served = serve(
+        pools, requests, router=cluster.router if cluster else experiment.serving.router,
+        kv_bytes=model.kv_bytes_per_token, progress=progress, sink=sink, keep_steps=keep_steps,
+    )  # fmt: skip
+    _refuse_if_none_fits(served)
+    return Result(experiment, served, summarise(served, experiment.slo))
 
 
-def _refuse_if_none_fits(experiment: Experiment, machine: Machine, served: Served) -> None:
+def several_instances(experiment: Experiment) -> bool:
+    """Whether more than one instance serves, so that it matters which."""
+    pools = experiment.cluster.pools if experiment.cluster else ()
+    return sum(pool.count for pool in pools) > 1 or experiment.serving.data_parallel_size > 1
+
+
+def _refuse_if_none_fits(served: Served) -> None:
     """`CapacityError` if the scheduler had to reject every single request."""
     if not (served.outcomes["state"] == REQUEST_STATES.index("rejected")).all():
         return
-    tokens = machine.page_count * experiment.serving.block_size
+    pool = max(served.pools, key=lambda pool: pool.block_count * pool.serving.block_size)
+    serving, tokens = pool.serving, pool.block_count * pool.serving.block_size
     shortest = int((served.requests.input_len + served.requests.output_len).min())
-    if not experiment.serving.enable_chunked_prefill and shortest <= tokens:
-        budget = experiment.serving.max_num_batched_tokens
+    if not (serving.enable_chunked_prefill and serving.scheduler != "vllm_v0") and shortest <= tokens:
         raise CapacityError(
-            f"without chunked prefill no request fits the budget of {budget} tokens: the shortest has {shortest} tokens, all of "
-            "which are computed again after a preemption; "
+            f"without chunked prefill no request fits the budget of {serving.max_num_batched_tokens} tokens: the shortest has "
+            f"{shortest} tokens, all of which are computed again after a preemption; "
             f"set max_num_batched_tokens to {shortest} or more, or enable_chunked_prefill",
-            ("serving", "max_num_batched_tokens"),
+            (*pool.place, "max_num_batched_tokens"),
         )
     raise CapacityError(
         f"no request fits the KV cache of {tokens:,} tokens: the shortest has {shortest:,}; use more devices or memory",
-        ("serving", "device_count"),
+        (*pool.place, "device_count"),
     )
 
 

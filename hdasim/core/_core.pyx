@@ -144,24 +144,14 @@ cdef extern from "program.h":
     hda_status_t hda_program_mapping(hda_program_t *, int64_t, int64_t, int64_t, hda_mapping_t *)
 
 cdef extern from "serve.h":
-    ctypedef struct hda_serve_config_t:
-        int64_t max_num_seqs, max_num_batched_tokens, block_size, block_count
-        int32_t chunked_prefill
     ctypedef struct hda_request_t:
         pass
     ctypedef struct hda_step_record_t:
         pass
     ctypedef struct hda_gap_t:
         pass
-    ctypedef struct hda_serve_t:
+    ctypedef struct hda_instance_totals_t:
         pass
-    hda_status_t hda_serve_create(hda_program_t *const *, int64_t, const hda_serve_config_t *, int64_t, const double *,
-                                  const int64_t *, const int64_t *, hda_serve_t **)
-    void hda_serve_destroy(hda_serve_t *)
-    hda_status_t hda_serve_run(hda_serve_t *, int64_t, hda_step_record_t *, int64_t *, int64_t, hda_gap_t *, int64_t *) nogil
-    void hda_serve_requests(const hda_serve_t *, hda_request_t *)
-    void hda_serve_progress(const hda_serve_t *, int64_t *, double *)
-    void hda_serve_busy(const hda_serve_t *, double *)
 
 
 MEASURED_SIZES = HDA_MEASURED_SIZES
@@ -171,6 +161,7 @@ for _dtype, _size in ((layout.OP, sizeof(hda_op_t)), (layout.BLOCK, sizeof(hda_b
                       (layout.STEP, sizeof(hda_step_t)), (layout.OP_STEP, sizeof(hda_op_step_t)),
                       (layout.MAPPING, sizeof(hda_mapping_t)), (layout.REQUEST, sizeof(hda_request_t)),
                       (layout.STEP_RECORD, sizeof(hda_step_record_t)), (layout.GAP, sizeof(hda_gap_t)),
+                      (layout.TOTALS, sizeof(hda_instance_totals_t)),
                       (layout.MESSAGE, sizeof(hda_message_t)), (layout.SCALESIM_CASE, sizeof(hda_scalesim_case_t)),
                       (layout.SCALESIM_RESULT, sizeof(hda_scalesim_result_t)),
                       (layout.SCALESIM_COMPUTE, sizeof(hda_scalesim_compute_t))):
@@ -462,61 +453,7 @@ cdef class Program:
         return result[0]
 
 
-cdef class Serve:
-    """The serving loop over the programs of a pipeline: stage, link, stage, ..; see serve.h."""
-
-    cdef hda_serve_t *handle
-    cdef object programs
-    cdef int64_t count, most
-
-    def __init__(self, programs, arrival, input_len, output_len, int64_t max_num_seqs, int64_t max_num_batched_tokens,
-                 int64_t block_size, int64_t block_count, bint chunked_prefill):
-        cdef hda_serve_config_t config
-        config.max_num_seqs, config.max_num_batched_tokens = max_num_seqs, max_num_batched_tokens
-        config.block_size, config.block_count, config.chunked_prefill = block_size, block_count, chunked_prefill
-        cdef Program program
-        self.programs, self.count, self.most = tuple(programs), arrival.size, min(max_num_seqs, arrival.size)
-        handles = np.zeros(len(self.programs), np.uintp)
-        for i, program in enumerate(self.programs):
-            handles[i] = <size_t>program.handle
-        _check(hda_serve_create(<hda_program_t *const *>_address(handles, np.uintp, 1), handles.size, &config, arrival.size,
-                                <const double *>_address(arrival, np.float64, 1),
-                                <const int64_t *>_address(input_len, np.int64, arrival.size),
-                                <const int64_t *>_address(output_len, np.int64, arrival.size), &self.handle))
-
-    def __dealloc__(self):
-        hda_serve_destroy(self.handle)
-
-    def run(self, int64_t step_capacity):
-        """Execute up to `step_capacity` steps: (STEP_RECORD array, GAP array); both empty when all is done."""
-        cdef int64_t gap_capacity = self.most + 4 * step_capacity, step_count = 0, gap_count = 0
-        steps, gaps = np.zeros(step_capacity, layout.STEP_RECORD), np.zeros(gap_capacity, layout.GAP)
-        cdef hda_step_record_t *step_data = <hda_step_record_t *>_address(steps, layout.STEP_RECORD)
-        cdef hda_gap_t *gap_data = <hda_gap_t *>_address(gaps, layout.GAP)
-        cdef int status
-        with nogil:
-            status = hda_serve_run(self.handle, step_capacity, step_data, &step_count, gap_capacity, gap_data, &gap_count)
-        _check(status)
-        return steps[:step_count], gaps[:gap_count]
-
-    def requests(self):
-        """REQUEST array, one entry per request in order of arrival."""
-        result = np.zeros(self.count, layout.REQUEST)
-        hda_serve_requests(self.handle, <hda_request_t *>_address(result, layout.REQUEST))
-        return result
-
-    def progress(self):
-        """(requests finished or rejected, seconds on the simulation's clock)."""
-        cdef int64_t finished = 0
-        cdef double now = 0
-        hda_serve_progress(self.handle, &finished, &now)
-        return finished, now
-
-    def busy(self):
-        """Seconds for which each program ran in the steps returned so far."""
-        result = np.zeros(len(self.programs))
-        hda_serve_busy(self.handle, <double *>_address(result, np.float64))
-        return result
+include "serve.pxi"
 
 
 def sa_gemm_cycles(const int64_t[:, ::1] mkn, int64_t rows, int64_t cols, int64_t lanes):

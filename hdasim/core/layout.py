@@ -55,18 +55,26 @@ MAPPING = np.dtype(
     ],
     align=True,
 )  # fmt: skip
-#: hda_request_t, hda_step_record_t, hda_gap_t
+#: hda_request_t, hda_step_record_t, hda_instance_totals_t, hda_gap_t
 REQUEST = np.dtype(
     [
-        ("scheduled", "f8"), ("first_token", "f8"), ("last_token", "f8"), ("generated", "i8"), ("preemptions", "i8"),
-        ("state", "i8"),
+        ("arrival", "f8"), ("scheduled", "f8"), ("first_token", "f8"), ("last_token", "f8"), ("generated", "i8"),
+        ("cached", "i8"), ("preemptions", "i4"), ("state", "i4"), ("rank", "i4"), ("decode_rank", "i4"),
     ]
 )  # fmt: skip
 STEP_RECORD = np.dtype(
     [
         ("start", "f8"), ("time", "f8"), ("bound", "f8"), ("prefill_tokens", "i8"), ("decode_tokens", "i8"), ("running", "i8"),
-        ("waiting", "i8"), ("kv_blocks", "i8"), ("preemptions", "i8"), ("dram_bytes", "f8"), ("p2p_bytes", "f8"),
-        ("macs", "f8", 2), ("busy", "f8", len(UNITS)), ("limited", "f8", len(CAUSES)), ("exposed_noc", "f8"),
+        ("waiting", "i8"), ("kv_blocks", "i8"), ("preemptions", "i8"), ("instance", "i8"), ("dram_bytes", "f8"),
+        ("p2p_bytes", "f8"), ("macs", "f8", 2), ("busy", "f8", len(UNITS)), ("limited", "f8", len(CAUSES)), ("exposed_noc", "f8"),
+    ]
+)  # fmt: skip
+TOTALS = np.dtype(
+    [
+        ("steps", "i8"), ("preemptions", "i8"), ("max_running", "i8"), ("max_waiting", "i8"), ("max_kv_blocks", "i8"),
+        ("time", "f8"), ("occupied", "f8"), ("end", "f8"), ("running", "f8"), ("waiting", "f8"), ("kv_blocks", "f8"),
+        ("bound", "f8"), ("dram_bytes", "f8"), ("p2p_bytes", "f8"), ("macs", "f8", 2), ("busy", "f8", len(UNITS)),
+        ("limited", "f8", len(CAUSES)), ("exposed_noc", "f8"), ("sent_bytes", "f8"), ("sent_time", "f8"),
     ]
 )  # fmt: skip
 GAP = np.dtype([("seconds", "f8"), ("count", "i8")])
@@ -99,4 +107,9 @@ SCALESIM_COMPUTE = np.dtype(
 SCALESIM_PENDING = -1
 DATAFLOWS = {"ws": 0, "os": 1, "is": 2}
 
+POLICIES = {"vllm": 0, "static": 1, "orca": 2, "sarathi": 3, "vllm_v0": 4, "custom": 5}
+ROUTERS = {
+    "vllm": 0, "round_robin": 1, "least_outstanding": 2, "least_kv": 3, "prefix_aware": 4, "splitwise": 5,
+}  # fmt: skip
+ROLES = {"both": 0, "prefill": 1, "decode": 2}
 REQUEST_STATES = ("waiting", "running", "finished", "rejected")

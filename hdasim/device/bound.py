@@ -21,27 +21,36 @@ class RequestBounds:
     e2el: Floats
 
 
-def request_bounds(machine: Machine, input_len: npt.NDArray[np.int64], output_len: npt.NDArray[np.int64]) -> RequestBounds:
+def request_bounds(
+    machine: Machine,
+    input_len: npt.NDArray[np.int64],
+    output_len: npt.NDArray[np.int64],
+    cached: npt.NDArray[np.int64] | None = None,
+) -> RequestBounds:
     """Bounds of requests served alone, added up over the stages of a pipeline: one request is in one stage at a time.
 
     In each stage, max(operations / peak, bytes read / peak DRAM bandwidth) of a device, and on each link between stages bytes /
-    bandwidth. The first token needs all multiply-accumulates of its prompt (exact causal pairs) and every weight once; output
+    bandwidth. The first token needs all multiply-accumulates of its prompt (exact causal pairs) beyond its first `cached` tokens,
+    whose keys and values were there, and every weight once; output
     token j reads every weight and the keys and values of input + j - 1 tokens. The mean over j takes the mean context (the larger
     of two linear functions is convex, so its mean is no less), or the first context where a window makes the count concave. Of
     experts only the chosen count, dealt evenly over the devices if each holds whole ones.
     """
     s = input_len.astype(np.float64)
+    known = np.zeros_like(s) if cached is None else cached.astype(np.float64)
     mean_past = s + np.maximum(output_len - 2, 0) / 2.0
     ttft, itl, tpot = np.zeros_like(s), np.zeros_like(s), np.zeros_like(s)
     programs = [part.compiled for part in machine.chain]
     for program in dict.fromkeys(programs):
-        one = _stage_bounds(machine, program, s, mean_past)
+        one = _stage_bounds(machine, program, s, known, mean_past)
         for total, part in zip((ttft, itl, tpot), one, strict=True):
             total += part * programs.count(program)
     return RequestBounds(ttft, itl, tpot, ttft + (output_len - 1) * tpot)
 
 
-def _stage_bounds(machine: Machine, program: CompiledProgram, s: Floats, mean_past: Floats) -> tuple[Floats, Floats, Floats]:
+def _stage_bounds(
+    machine: Machine, program: CompiledProgram, s: Floats, known: Floats, mean_past: Floats
+) -> tuple[Floats, Floats, Floats]:
     """Seconds of (prompt, second token, mean later token) in one stage or on one link."""
     peak, rate = sum(machine.device.peak_macs_per_second), machine.device.dram.bandwidth
     prompt_macs, token_macs, first_macs = np.zeros_like(s), np.zeros_like(s), np.zeros_like(s)
@@ -54,7 +63,7 @@ def _stage_bounds(machine: Machine, program: CompiledProgram, s: Floats, mean_pa
             macs = float(times) * op.k * op.n * chosen
             weights += times * op.k * op.n * op.weight_bytes * chosen
             devices = machine.device_count if op.rows == "share" else 1
-            prompt_macs += macs if op.rows == "emit" else macs * s / devices
+            prompt_macs += macs if op.rows == "emit" else macs * (s - known) / devices
             token_macs += macs
             first_macs += macs
             continue
@@ -62,7 +71,7 @@ def _stage_bounds(machine: Machine, program: CompiledProgram, s: Floats, mean_pa
             continue
         scale = float(times) * op.kv_heads * op.group * (op.key_dim + op.value_dim)
         if op.kind == "prefill_attention":
-            prompt_macs += scale * _pairs(s, op.window)
+            prompt_macs += scale * (_pairs(s, op.window) - _pairs(known, op.window))
             continue
         reach = op.window - 1 if op.window else np.inf  # cached tokens that a new one may see
         past, first_past = np.minimum(s if op.window else mean_past, reach), np.minimum(s, reach)
@@ -74,7 +83,7 @@ def _stage_bounds(machine: Machine, program: CompiledProgram, s: Floats, mean_pa
     ttft = np.maximum(prompt_macs / peak, weights / rate)
     tpot = np.maximum(token_macs / peak, (weights + token_kv) / rate)
     itl = np.maximum(first_macs / peak, (weights + first_kv) / rate)
-    return ttft + s * sent, itl + sent, tpot + sent
+    return ttft + (s - known) * sent, itl + sent, tpot + sent
 
 
 def _pairs(s: Floats, window: int) -> Floats:

@@ -4,9 +4,10 @@ import csv
 import errno
 import io
 import os
-import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import msgspec
 import numpy as np
@@ -46,41 +47,37 @@ def _unwritable(folder: Path, error: Exception) -> SpecError:
     return SpecError(f"cannot write results: {reason.lower()}; choose another folder", place=f"--output-dir {folder}")
 
 
-#: From here on writing steps.csv takes seconds, and is announced.
-_MANY_STEPS = 100_000
-
-
-def write_run(result: Result, folder: Path, *, steps: bool = True) -> None:
-    """Write the four files (without `steps`, all but steps.csv) into `folder`, each one whole or not at all.
+def write_run(result: Result, folder: Path) -> None:
+    """Write result.json, spec.yaml and requests.csv into `folder`, each one whole or not at all.
 
     Raises `SpecError` if the folder cannot be written.
     """
     make_folder(folder)
     try:
-        _write(folder / "result.json", to_json(result_document(result)))
-        _write(folder / "spec.yaml", expanded(result.experiment, folder))
+        _write(folder / "result.json", [to_json(result_document(result))])
+        _write(folder / "spec.yaml", [expanded(result.experiment, folder)])
         _write(folder / "requests.csv", _requests_csv(result))
-        if steps:
-            if result.served.steps.size > _MANY_STEPS:
-                count = result.served.steps.size
-                sys.stderr.write(f"writing {count:,} steps to {folder / 'steps.csv'} (--no-steps leaves it out)\n")
-            _write(folder / "steps.csv", _steps_csv(result))
     except OSError as error:
         raise _unwritable(folder, error) from None
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, parts: Iterable[str]) -> None:
     part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8", newline="")
+    with open(part, "w", encoding="utf-8", newline="") as file:
+        for text in parts:
+            file.write(text)
     os.replace(part, path)
 
 
-def _table(header: list[str], columns: list[list[Any]]) -> str:
+def _csv(columns: Iterable[list[Any]]) -> str:
+    """Rows of these columns; floats in shortest exact form."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(zip(*columns, strict=True))
+    csv.writer(text, lineterminator="\n").writerows(zip(*columns, strict=True))
     return text.getvalue()
+
+
+#: Rows that are text at the same time.
+_ROWS = 10_000
 
 
 def _blank(values: np.ndarray) -> list[Any]:
@@ -88,40 +85,74 @@ def _blank(values: np.ndarray) -> list[Any]:
     return ["" if v != v else v for v in values.tolist()]
 
 
-def _requests_csv(result: Result) -> str:
-    """One row per request, times in seconds on the simulation's clock (0 = first arrival)."""
-    requests, out = result.served.requests, result.served.outcomes
-    times = request_times(result.served)
-    columns: dict[str, list[Any]] = {
-        "request_id": list(range(len(requests))),
-        "arrival_s": requests.arrival_s.tolist(),
-        "input_len": requests.input_len.tolist(),
-        "output_len": requests.output_len.tolist(),
-        "generated": out["generated"].tolist(),
-        "state": [REQUEST_STATES[s] for s in out["state"]],
-        "preemptions": out["preemptions"].tolist(),
-    }
-    for name in ("scheduled", "first_token", "last_token"):
-        columns[f"{name}_s"] = _blank(np.where(out[name] < 0, np.nan, out[name]))
-    for name, seconds in times.items():
-        columns[f"{name}_s"] = _blank(seconds)
-    return _table(list(columns), list(columns.values()))
+def _requests_csv(result: Result) -> Iterator[str]:
+    """One row per request, times in seconds on the simulation's clock; blank where it did not come to that."""
+    served = result.served
+    requests, out, times = served.requests, served.outcomes, request_times(served)
+    several = int(served.instances.size) > 1 or served.pools[0].ranks > 1
+    names = ["request_id", "arrival_s", "input_len", "output_len", "generated", "cached", "state", "preemptions"]
+    names += ["rank", "decode_rank"] if several else []
+    yield ",".join([*names, "scheduled_s", "first_token_s", "last_token_s", *(f"{name}_s" for name in times)]) + "\n"
+    for start in range(0, len(requests), _ROWS):
+        own = slice(start, start + _ROWS)
+        columns: list[list[Any]] = [
+            list(range(start, min(start + _ROWS, len(requests)))), _known(out["arrival"][own]), requests.input_len[own].tolist(),
+            requests.output_len[own].tolist(), out["generated"][own].tolist(), out["cached"][own].tolist(),
+            [REQUEST_STATES[s] for s in out["state"][own]], out["preemptions"][own].tolist(),
+        ]  # fmt: skip
+        columns += [out[name][own].tolist() for name in ("rank", "decode_rank")] if several else []
+        columns += [_known(out[name][own]) for name in ("scheduled", "first_token", "last_token")]
+        yield _csv([*columns, *(_blank(seconds[own]) for seconds in times.values())])
 
 
-def _steps_csv(result: Result) -> str:
-    """One row per step; `busy_*` seconds per unit, `limited_*` seconds by cause; of several replicas, which one."""
-    steps = result.served.steps
-    columns: dict[str, list[Any]] = {"step": list(range(steps.size))}
-    if result.experiment.serving.data_parallel_size > 1:
-        columns["replica"] = result.served.replica.tolist()
-    for name, label in (("start", "start_s"), ("time", "time_s"), ("bound", "bound_s")):
-        columns[label] = steps[name].tolist()
-    for name in ("prefill_tokens", "decode_tokens", "running", "waiting", "kv_blocks", "preemptions", "dram_bytes", "p2p_bytes"):
-        columns[name] = steps[name].tolist()
-    for i, name in enumerate(("systolic_array_macs", "mac_tree_macs")):
-        columns[name] = steps["macs"][:, i].tolist()
-    for i, unit in enumerate(UNITS):
-        columns[f"busy_{unit}_s"] = steps["busy"][:, i].tolist()
-    for i, cause in enumerate(CAUSES):
-        columns[f"limited_{cause}_s"] = steps["limited"][:, i].tolist()
-    return _table(list(columns), list(columns.values()))
+def _known(times: np.ndarray) -> list[Any]:
+    return _blank(np.where(times < 0, np.nan, times))
+
+
+class StepsFile:
+    """steps.csv, written slice by slice: one row per step in the order in which they end.
+
+    `busy_*` seconds per unit, `limited_*` seconds by cause; of several instances, which one. Use as a context manager: the file
+    gets its name at the end, even of an interrupted run.
+    """
+
+    def __init__(self, folder: Path, several: bool):
+        self.path, self.several, self.count = folder / "steps.csv", several, 0
+        self.file: Any = None
+
+    def __enter__(self) -> Self:
+        try:
+            self.file = open(self._part, "w", encoding="utf-8", newline="")
+        except OSError as error:
+            raise _unwritable(self.path.parent, error) from None
+        names = ["step", *(["instance"] if self.several else []), "start_s", "time_s", "bound_s", *_COUNTS]
+        names += ["systolic_array_macs", "mac_tree_macs", *(f"busy_{u}_s" for u in UNITS), *(f"limited_{c}_s" for c in CAUSES)]
+        self.file.write(",".join(names) + "\n")
+        return self
+
+    def __call__(self, steps: np.ndarray) -> None:
+        """Append the rows of these STEP_RECORDs."""
+        columns: list[list[Any]] = [list(range(self.count, self.count + steps.size))]
+        columns += [steps["instance"].tolist()] if self.several else []
+        columns += [steps[name].tolist() for name in ("start", "time", "bound", *_COUNTS)]
+        for name in ("macs", "busy", "limited"):
+            columns += steps[name].T.tolist()
+        self.count += steps.size
+        try:
+            self.file.write(_csv(columns))
+        except OSError as error:
+            raise _unwritable(self.path.parent, error) from None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.file.close()
+        if kind is None:
+            os.replace(self._part, self.path)
+        else:
+            self._part.unlink(missing_ok=True)
+
+    @property
+    def _part(self) -> Path:
+        return self.path.with_name("steps.csv.part")
+
+
+_COUNTS = ("prefill_tokens", "decode_tokens", "running", "waiting", "kv_blocks", "preemptions", "dram_bytes", "p2p_bytes")

@@ -1,5 +1,6 @@
 """Results as text for a terminal: plain when piped, aligned always."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from rich.table import Table
 
 from ..core.layout import CAUSES, UNITS
 from ..metrics import PERCENTILES
+from ..serving.pools import Servers
 from ..simulate import Result
 from ..units import show
 
@@ -37,12 +39,20 @@ def grid(title: str, columns: tuple[str, ...]) -> Table:
 
 def _headline(result: Result) -> str:
     e = result.experiment
-    weights = max(stage.compiled.memory.weights for stage in result.machine.stages)
-    tokens = result.machine.page_count * e.serving.block_size
-    most = "up to " if len(result.machine.stages) > 1 else ""
-    each = " per replica" if e.serving.data_parallel_size > 1 else ""
+    pools = result.served.pools
+    if len(pools) > 1:
+        return "\n".join([f"{e.name}: {e.model.name} on a cluster", *(_pool_line(pool) for pool in pools)])
+    return f"{e.name}: {e.model.name} on {_pool_line(pools[0])}"
+
+
+def _pool_line(pool: Servers) -> str:
+    serving, stages = pool.serving, pool.machine.stages
+    weights = max(stage.compiled.memory.weights for stage in stages)
+    tokens, most = pool.block_count * serving.block_size, "up to " if len(stages) > 1 else ""
+    each = " per rank" if pool.ranks > 1 else " each" if pool.instances > 1 else ""
+    role = "" if pool.role == "both" else f"{pool.role}: {pool.instances} x "
     return (
-        f"{e.name}: {e.model.name} on {e.serving.group(e.device.name)}, scheduler {e.serving.scheduler}\n"
+        f"{role}{serving.group(pool.machine.device.name)}, scheduler {serving.scheduler}\n"
         f"weights {most}{weights / 1e9:.2f} GB per device, KV cache {tokens:,} tokens{each}"
     )
 
@@ -72,22 +82,23 @@ def _throughput(result: Result) -> Table:
     table.add_row("output tokens/s", _number(s["output_throughput"], 1))
     table.add_row("all tokens/s", _number(s["total_token_throughput"], 1))
     table.add_row("preemptions", f"{s['preemptions']:,}")
+    if s["prefix_cache_hit_rate"]:
+        table.add_row("prompt tokens found in the prefix cache", _percent(s["prefix_cache_hit_rate"]))
     return table
 
 
-def _load(result: Result) -> Table:
-    o = result.summary["occupancy"]
-    each = ", per replica" if result.experiment.serving.data_parallel_size > 1 else ""
-    table = grid(f"Occupancy (while steps run{each})", ("", "mean", "max"))
+def _load(summary: dict[str, Any], title: str) -> Table:
+    o = summary["occupancy"]
+    table = grid(title, ("", "mean", "max"))
     table.add_row("running requests", _number(o["mean_running"], 1), _number(o["max_running"], 0))
     table.add_row("waiting requests", _number(o["mean_waiting"], 1), _number(o["max_waiting"], 0))
     table.add_row("KV cache", _percent(o["mean_kv_cache"]), _percent(o["max_kv_cache"]))
     return table
 
 
-def _hardware(summary: dict[str, Any]) -> Table:
-    table = grid("Where the time goes (while steps run)", ("", "utilisation", "limits"))
-    d, b = summary["device"], summary["bottleneck"]
+def _hardware(summary: dict[str, Any], title: str) -> Table:
+    table = grid(title, ("", "utilisation", "limits"))
+    d, b = summary.get("utilization") or summary["device"], summary["bottleneck"]
     rows = (
         ("systolic array", "systolic_array", "sa"), ("MAC tree", "mac_tree", "mt"), ("vector unit", "vector_unit", "vu"),
         ("DRAM bandwidth", "dram", "dram"), ("global memory", None, "global_memory"), ("NoC", "noc", "noc"),
@@ -99,18 +110,34 @@ def _hardware(summary: dict[str, Any]) -> Table:
     table.add_row("steps run", _percent(d["busy"]), "")
     if "pipeline" in summary:
         table.add_row("pipeline bubbles", _percent(summary["pipeline"]["bubbles"]), "")
+    if "kv_transfer" in summary:
+        table.add_row("link for keys and values", _percent(summary["kv_transfer"]["link"]), "")
     return table
+
+
+def _pools(result: Result) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(what to add to titles, blocks) of each pool."""
+    pools = result.served.pools
+    for pool, summary in zip(pools, result.summary.get("pools", [result.summary]), strict=True):
+        each = "per instance" if pool.instances > 1 else ""
+        yield ", ".join(filter(None, ["" if len(pools) == 1 else f"{pool.role} pool", each])), summary
 
 
 def print_result(result: Result, console: Console) -> None:
     """Print the tables of a run."""
     console.print(_headline(result), highlight=False)
-    for table in (_latency(result.summary), _throughput(result), _load(result), _hardware(result.summary)):
+    for table in (_latency(result.summary), _throughput(result)):
         console.print()
         console.print(table, highlight=False)
-    if result.served.steps.size:
-        worst = max(result.summary["bottleneck"].items(), key=lambda item: item[1])
-        console.print(f"\nHeld back by: {CAUSE_NAMES[worst[0]]} ({_percent(worst[1])} of the time)", highlight=False)
+    for name, summary in _pools(result):
+        which = f", {name}" if name else ""
+        for table in (_load(summary, f"Occupancy (while steps run{which})"),
+                      _hardware(summary, f"Where the time goes (while steps run{which})")):  # fmt: skip
+            console.print()
+            console.print(table, highlight=False)
+        if any(summary["bottleneck"].values()):
+            worst = max(summary["bottleneck"].items(), key=lambda item: item[1])
+            console.print(f"\nHeld back by: {CAUSE_NAMES[worst[0]]} ({_percent(worst[1])} of the time)", highlight=False)
 
 
 _NETWORKS = ("cores", "devices")

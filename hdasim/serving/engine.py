@@ -1,117 +1,151 @@
 """The serving loop: requests through the C scheduler and engine, in slices, so that it can report progress and be interrupted."""
 
-import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..core import layout
 from ..core._core import Serve
-from ..device.latency import Machine
-from ..spec.serving import Serving
+from ..errors import SpecError
+from .pools import Servers
 from .requests import Requests
 
 #: Steps between two looks at the outside world.
-SLICE = 2048
+SLICE = 4096
+#: Called with (requests finished, all requests, simulated seconds, steps).
 Progress = Callable[[int, int, float, int], None]
+#: Called with the STEP_RECORDs of each slice.
+Sink = Callable[[np.ndarray], None]
 
 
 @dataclass(frozen=True, eq=False)
 class Served:
-    """What happened: REQUEST, STEP_RECORD and GAP arrays of `core.layout`; `interrupted` if it was stopped before the end.
+    """What happened.
 
     Attributes
     ----------
-    steps
-        By start; steps of equal start in the order of their replicas.
-    replicas
-        How many there were (data_parallel_size), idle ones included.
-    replica
-        Index of the replica that ran each step, int64 of the shape of `steps`.
+    outcomes
+        REQUEST array of `core.layout`, by request. `rank` and `decode_rank` count the ranks of all instances.
+    gaps
+        GAP array: inter-token latencies.
+    totals
+        TOTALS array, by instance: sums over its steps.
+    pools, instances
+        The pools, and of each instance the index of its pool.
     program_time
-        Seconds for which the parts of the pipeline (stage, link, stage, ..) ran, summed over replicas; float64.
+        Of each instance, seconds for which the parts of its pipeline (stage, link, stage, ..) ran.
+    interrupted
+        Whether it was stopped before the end.
+    steps
+        STEP_RECORD array in the order in which steps ended; empty if they were not kept.
     """
 
     requests: Requests
     outcomes: np.ndarray
-    steps: np.ndarray
     gaps: np.ndarray
+    totals: np.ndarray
+    pools: Sequence[Servers]
+    instances: npt.NDArray[np.int64]
+    program_time: list[npt.NDArray[np.float64]]
     interrupted: bool
-    replicas: int = 1
-    replica: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    program_time: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
+    steps: np.ndarray = field(default_factory=lambda: np.zeros(0, layout.STEP_RECORD))
 
 
-class _Replica:
-    """One replica's loop and what it has done."""
+def serve(
+    pools: Sequence[Servers],
+    requests: Requests,
+    *,
+    router: str = "vllm",
+    kv_bytes: float = 0.0,
+    progress: Progress | None = None,
+    sink: Sink | None = None,
+    keep_steps: bool = True,
+) -> Served:
+    """Serve all `requests` on the instances of `pools`.
 
-    def __init__(self, machine: Machine, serving: Serving, requests: Requests, own: slice):
-        self.own = own
-        self.parts: list[tuple[np.ndarray, np.ndarray]] = []
-        self.loop = Serve(
-            [part.core for part in machine.chain],
-            np.ascontiguousarray(requests.arrival_s[own], np.float64),
-            np.ascontiguousarray(requests.input_len[own], np.int64),
-            np.ascontiguousarray(requests.output_len[own], np.int64),
-            serving.max_num_seqs,
-            serving.max_num_batched_tokens,
-            serving.block_size,
-            machine.page_count,
-            serving.enable_chunked_prefill,
-        )
+    A KeyboardInterrupt ends the run cleanly with what was done until then.
 
-    def run(self) -> int:
-        """Run a slice; returns its steps, 0 when all was done before."""
-        new_steps, new_gaps = self.loop.run(SLICE)
-        if new_steps.size:
-            full = new_steps.size == SLICE
-            self.parts.append((new_steps if full else new_steps.copy(), new_gaps.copy()))  # both at once
-        return new_steps.size
+    Parameters
+    ----------
+    router
+        A key of `core.layout.ROUTERS`.
+    kv_bytes
+        Keys and values of a token, for those sent between pools.
+    progress, sink
+        Called after every slice of up to `SLICE` steps.
+    keep_steps
+        Whether `Served.steps` holds all of them (224 bytes each).
 
-
-def serve(machine: Machine, serving: Serving, requests: Requests, progress: Progress | None = None) -> Served:
-    """Serve all `requests` on the replicas of `machine`, dealt in turn: request i to replica i mod data_parallel_size.
-
-    `progress(finished, total, simulated seconds, steps)` is called after every slice. A KeyboardInterrupt ends the run cleanly
-    with what was done until then; replicas advance together, the one with the earliest clock first.
+    Raises
+    ------
+    SpecError
+        If a policy of the user's own schedules nothing although requests wait, or block hashes do not fit the block size.
     """
-    count = min(serving.data_parallel_size, len(requests))
-    replicas = [_Replica(machine, serving, requests, slice(i, None, serving.data_parallel_size)) for i in range(count)]
-    clocks = [(0.0, i) for i in range(count)]
-    finished, done, steps, interrupted = [0] * count, 0, 0, False
+    described = [entry for pool in pools for entry in pool.describe(kv_bytes)]
+    _check_hashes(pools, requests)
+    loop = Serve(described, layout.ROUTERS[router], *_arrays(requests))
+    parts: list[np.ndarray] = []
+    gaps: list[np.ndarray] = []
+    steps, interrupted = 0, False
     try:
-        while clocks:
-            index = clocks[0][1]
-            new_steps = replicas[index].run()
-            if not new_steps:
-                heapq.heappop(clocks)
-                continue
-            now_finished, now = replicas[index].loop.progress()
-            heapq.heapreplace(clocks, (now, index))
-            done, steps = done + now_finished - finished[index], steps + new_steps
-            finished[index] = now_finished
+        while True:
+            count, some, new_gaps = loop.run(SLICE, keep_steps or sink is not None)
+            if not count:
+                break
+            steps += count
+            gaps.append(new_gaps.copy())
+            if some is not None and sink is not None:
+                sink(some)
+            if some is not None and keep_steps:
+                parts.append(some if count == SLICE else some.copy())
             if progress is not None:
-                progress(done, len(requests), clocks[0][0], steps)
+                finished, now = loop.progress()
+                progress(finished, len(requests), now, steps)
     except KeyboardInterrupt:
         interrupted = True
-    return _merged(requests, replicas, serving.data_parallel_size, interrupted)
+    finished, _ = loop.progress()
+    if finished < len(requests) and not interrupted:
+        _complain(pools, len(requests) - finished)
+    index = np.repeat(np.arange(len(pools)), [pool.instances for pool in pools])
+    times = [loop.busy(i) for i in range(len(described))]
+    kept = {"steps": np.concatenate(parts)} if parts else {}
+    all_gaps = np.concatenate(gaps) if gaps else np.zeros(0, layout.GAP)
+    return Served(requests, loop.requests(), all_gaps, loop.totals(), pools, index, times, interrupted, **kept)
 
 
-def _merged(requests: Requests, replicas: list[_Replica], count: int, interrupted: bool) -> Served:
-    parts = [part for r in replicas for part in r.parts]
-    steps, gaps = (_joined([part[i] for part in parts], t) for i, t in enumerate((layout.STEP_RECORD, layout.GAP)))
-    replica = np.repeat(np.arange(len(replicas)), [sum(part[0].size for part in r.parts) for r in replicas])
-    if len(replicas) > 1:
-        order = np.argsort(steps["start"], kind="stable")
-        steps, replica = steps[order], replica[order]
-    outcomes = np.zeros(len(requests), layout.REQUEST)
-    for r in replicas:
-        outcomes[r.own] = r.loop.requests()
-    times = np.sum([r.loop.busy() for r in replicas], axis=0)
-    return Served(requests, outcomes, steps, gaps, interrupted, count, replica, times)
+def _arrays(requests: Requests) -> list[Any]:
+    hashed = requests.hash_ids is not None
+    ints = (requests.parent, requests.hash_ids, requests.hash_offsets)
+    return [
+        np.ascontiguousarray(requests.arrival_s, np.float64),
+        np.ascontiguousarray(requests.input_len, np.int64),
+        np.ascontiguousarray(requests.output_len, np.int64),
+        *(None if array is None else np.ascontiguousarray(array, np.int64) for array in ints),
+        requests.hash_block if hashed else 0,
+        requests.hash_outputs,
+    ]
 
 
-def _joined(parts: list[np.ndarray], dtype: np.dtype) -> np.ndarray:
-    return np.concatenate(parts) if parts else np.zeros(0, dtype)
+def _check_hashes(pools: Sequence[Servers], requests: Requests) -> None:
+    if requests.hash_ids is None:
+        return
+    for pool in pools:
+        size, each = pool.serving.block_size, requests.hash_block
+        if pool.serving.enable_prefix_caching and size % each and each % size:
+            raise SpecError(
+                f"the trace hashes blocks of {each} tokens, which do not divide into KV blocks of {size}; "
+                f"use {each} or one of its divisors, or enable_prefix_caching: false",
+                (*pool.place, "block_size"),
+            )
+
+
+def _complain(pools: Sequence[Servers], left: int) -> None:
+    names = ", ".join(dict.fromkeys(pool.serving.scheduler for pool in pools))
+    raise SpecError(
+        f"scheduler {names} schedules nothing although {left:,} requests are left; "
+        "it must run or admit something whenever the machine is idle and a request fits",
+        (*pools[0].place, "scheduler"),
+    )

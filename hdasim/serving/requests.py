@@ -26,6 +26,11 @@ class Requests:
     arrival_s: Floats
     input_len: Ints
     output_len: Ints
+    hash_ids: Ints | None = None
+    hash_offsets: Ints | None = None
+    hash_block: int = 0
+    hash_outputs: bool = False
+    parent: Ints | None = None
 
     def __len__(self) -> int:
         return len(self.arrival_s)

@@ -70,12 +70,21 @@ class Document:
 
     def set(self, path: Path_, value: Any, place: str) -> None:
         """Replace what stands at `path` by `value`, which comes from `place`; mappings on the way are made."""
-        target = self.data
-        for step in path[:-1]:
-            if not isinstance(target.get(str(step)), dict):
-                target[str(step)] = {}
-            target = target[str(step)]
-        target[str(path[-1])] = value
+        target: Any = self.data
+        path = tuple(path)
+        for i, step in enumerate(path):
+            last = i == len(path) - 1
+            if isinstance(target, list):
+                if not str(step).isdecimal() or int(step) >= len(target):
+                    raise SpecError(f"expected an index from 0 to {len(target) - 1}, got {str(step)[:40]!r}", path[:i], place)
+                step = int(step)
+                path = (*path[:i], step, *path[i + 1 :])
+            elif not last and not isinstance(target.get(step), dict | list):
+                target[step] = {}
+            if last:
+                target[step] = value
+            else:
+                target = target[step]
         self.places = {p: at for p, at in self.places.items() if p[: len(path)] != path}
         self.places[path] = place
 

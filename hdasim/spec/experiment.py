@@ -5,6 +5,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from .base import NonNegativeInt, Spec
+from .cluster import Cluster
 from .hardware import Device
 from .model import Model
 from .serving import Serving
@@ -12,12 +13,13 @@ from .workload import SLO, Workload
 
 
 class Experiment(Spec):
-    """One chip, one model, one traffic. Relative paths in the file are relative to the file."""
+    """One chip, one model, one traffic; with `cluster`, servers in pools. Relative paths in the file are relative to the file."""
 
     device: Device
     model: Model
     workload: Workload
     serving: Serving = Serving()
+    cluster: Cluster | None = None
     slo: SLO = SLO()
     seed: NonNegativeInt = 0
     name: Annotated[str, Meta(min_length=1, max_length=200)] = "experiment"

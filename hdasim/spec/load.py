@@ -119,6 +119,7 @@ def _experiment(document: Document, folder: Path, overrides: list[Override]) -> 
     for text, place in sorted(named, key=lambda pair: not pair[0].partition("=")[0].strip().endswith("preset")):
         _override(document, text, place if len(place) <= 200 else place[:200] + "...")
     _apply_device_preset(document, ("device",))
+    _complete_pools(document)
     if "model" in document.data:
         document.data["model"] = _under(("model",), lambda: _model(document.data["model"], folder))
     experiment = convert(document.data, Experiment)
@@ -157,10 +158,23 @@ def _override(document: Document, text: str, place: str) -> None:
     document.set(path, parsed, place)
 
 
-def _apply_device_preset(document: Document, path: tuple[str, ...]) -> None:
+def _complete_pools(document: Document) -> None:
+    """Presets of the devices of pools, and what their `serving` leaves to that of the experiment."""
+    cluster = document.data.get("cluster")
+    pools = cluster.get("pools") if isinstance(cluster, dict) else None
+    for i, pool in enumerate(pools if isinstance(pools, list) else []):
+        if not isinstance(pool, dict):
+            continue
+        _apply_device_preset(document, ("cluster", "pools", i, "device"))
+        serving = document.data.get("serving")
+        if isinstance(pool.get("serving"), dict) and isinstance(serving, dict):
+            pool["serving"] = {**serving, **pool["serving"]}
+
+
+def _apply_device_preset(document: Document, path: Path_) -> None:
     data: Any = document.data
     for key in path:
-        data = data.get(key)
+        data = data.get(key) if isinstance(data, dict) else data[key]
     if not isinstance(data, dict) or "preset" not in data:
         return
     name = data.pop("preset")
