@@ -166,6 +166,7 @@ hda_status_t hda_serve_create(const hda_instance_t *instances, int64_t instance_
     }
     for (int64_t i = 0; i < requests->count; i++) {
         requests->out[i] = (hda_request_t){.arrival = -1,
+                                           .queued = -1,
                                            .scheduled = -1,
                                            .first_token = -1,
                                            .last_token = -1,

@@ -8,6 +8,7 @@ hda_status_t hda_rank_init(hda_rank_t *rank, hda_requests_t *requests,
                          .config = *config,
                          .waiting_first = -1,
                          .waiting_last = -1,
+                         .arrived = -1,
                          .incoming_first = -1,
                          .incoming_last = -1,
                          .index = index};
@@ -46,8 +47,15 @@ void hda_rank_enqueue(hda_rank_t *rank, int64_t request) {
     else
         next[rank->waiting_last] = id;
     rank->waiting_last = id;
+    if (rank->arrived < 0) rank->arrived = id;
     rank->waiting_count++;
     rank->waiting_tokens += rank->requests->input_len[request];
+}
+
+void hda_rank_take_in(hda_rank_t *rank, double now) {
+    for (int32_t i = rank->arrived; i >= 0; i = rank->requests->next[i])
+        rank->requests->out[i].queued = now;
+    rank->arrived = -1;
 }
 
 static void enqueue_first(hda_rank_t *rank, int64_t request) {

@@ -18,7 +18,9 @@ typedef enum {
 
 /* What became of a request; times in seconds on the simulation's clock, -1 where it did not come to that. */
 typedef struct {
-    double arrival, scheduled, first_token, last_token;
+    double arrival;
+    double queued; /* when its engine took it in: it looks between steps only */
+    double scheduled, first_token, last_token;
     int64_t generated;
     int64_t cached; /* prompt tokens whose keys and values it found when it was first scheduled */
     int32_t preemptions, state;
@@ -97,6 +99,7 @@ typedef struct {
     int32_t *running; /* slots, in order of admission */
     int64_t running_count, running_capacity;
     int32_t waiting_first, waiting_last; /* requests in the order in which they will be admitted */
+    int32_t arrived; /* the first one that the engine has not taken in yet, -1: none */
     int64_t waiting_count;
     int64_t waiting_tokens;         /* of the prompts that wait */
     int64_t preemptions, preempted; /* since the last batch; while this one is being scheduled */
@@ -125,6 +128,9 @@ static inline int64_t hda_rank_stop(const hda_rank_t *rank, int64_t request) {
 
 /* A request joins the queue at its end. */
 void hda_rank_enqueue(hda_rank_t *rank, int64_t request);
+
+/* The engine takes in what has arrived. */
+void hda_rank_take_in(hda_rank_t *rank, double now);
 
 /* ---- for policies ---- */
 

@@ -124,6 +124,7 @@ static hda_status_t execute(hda_serve_t *serve, instance_t *instance, flight_t *
 
 static hda_status_t schedule(hda_serve_t *serve, hda_rank_t *rank, hda_rank_batch_t *batch) {
     batch->count = batch->emit_count = batch->prefill_tokens = batch->decode_tokens = 0;
+    hda_rank_take_in(rank, serve->now);
     if (rank->config.policy != HDA_POLICY_CUSTOM)
         return hda_policy_schedule(rank, batch, serve->now);
     rank->preempted = 0;

@@ -58,8 +58,8 @@ MAPPING = np.dtype(
 #: hda_request_t, hda_step_record_t, hda_instance_totals_t, hda_gap_t
 REQUEST = np.dtype(
     [
-        ("arrival", "f8"), ("scheduled", "f8"), ("first_token", "f8"), ("last_token", "f8"), ("generated", "i8"),
-        ("cached", "i8"), ("preemptions", "i4"), ("state", "i4"), ("rank", "i4"), ("decode_rank", "i4"),
+        ("arrival", "f8"), ("queued", "f8"), ("scheduled", "f8"), ("first_token", "f8"), ("last_token", "f8"),
+        ("generated", "i8"), ("cached", "i8"), ("preemptions", "i4"), ("state", "i4"), ("rank", "i4"), ("decode_rank", "i4"),
     ]
 )  # fmt: skip
 STEP_RECORD = np.dtype(

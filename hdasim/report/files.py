@@ -92,7 +92,7 @@ def _requests_csv(result: Result) -> Iterator[str]:
     several = int(served.instances.size) > 1 or served.pools[0].ranks > 1
     names = ["request_id", "arrival_s", "input_len", "output_len", "generated", "cached", "state", "preemptions"]
     names += ["rank", "decode_rank"] if several else []
-    yield ",".join([*names, "scheduled_s", "first_token_s", "last_token_s", *(f"{name}_s" for name in times)]) + "\n"
+    yield ",".join([*names, "queued_s", "scheduled_s", "first_token_s", "last_token_s", *(f"{name}_s" for name in times)]) + "\n"
     for start in range(0, len(requests), _ROWS):
         own = slice(start, start + _ROWS)
         columns: list[list[Any]] = [
@@ -101,7 +101,7 @@ def _requests_csv(result: Result) -> Iterator[str]:
             [REQUEST_STATES[s] for s in out["state"][own]], out["preemptions"][own].tolist(),
         ]  # fmt: skip
         columns += [out[name][own].tolist() for name in ("rank", "decode_rank")] if several else []
-        columns += [_known(out[name][own]) for name in ("scheduled", "first_token", "last_token")]
+        columns += [_known(out[name][own]) for name in ("queued", "scheduled", "first_token", "last_token")]
         yield _csv([*columns, *(_blank(seconds[own]) for seconds in times.values())])
 
 

@@ -44,7 +44,7 @@ class Servers:
             "max_num_seqs": serving.max_num_seqs, "max_num_batched_tokens": serving.max_num_batched_tokens,
             "block_size": serving.block_size, "block_count": self.block_count,
             "chunked_prefill": serving.enable_chunked_prefill and policy != "vllm_v0",
-            "prefix_caching": serving.enable_prefix_caching, "async_scheduling": serving.async_scheduling,
+            "prefix_caching": serving.enable_prefix_caching, "async_scheduling": serving.asynchronous,
             "reserve_full_prompt": serving.scheduler_reserve_full_isl, "host_overhead": serving.host_overhead,
             "kv_bytes": kv_bytes, "kv_bandwidth": self.link.bandwidth if self.link else float("inf"),
             "kv_latency": self.link.latency if self.link else 0.0, "kv_overlap": self.link.overlap if self.link else 0.0,

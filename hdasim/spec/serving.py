@@ -33,7 +33,8 @@ class Serving(Spec):
 
     `enable_prefix_caching` keeps full KV blocks until their memory is needed and finds them by content (as traces with block
     hashes tell it); without hashes it only matters after a preemption. `scheduler_reserve_full_isl` admits a prompt only where
-    all of it has room. With `async_scheduling` a step is scheduled while the one before runs. `host_overhead` is the time between
+    all of it has room. With `async_scheduling` a step is scheduled while the one before runs, which is what vLLM does since 0.14;
+    left out, it is on for ``vllm`` and ``ador`` without a pipeline. `host_overhead` is the time between
     scheduling a step and its start: it delays every step, unless asynchronous scheduling hides it. `num_gpu_blocks` overrides the
     number of KV blocks that memory allows.
     """
@@ -48,7 +49,7 @@ class Serving(Spec):
     max_num_batched_tokens: BatchCount = 2048
     enable_chunked_prefill: bool = True
     enable_prefix_caching: bool = True
-    async_scheduling: bool = False
+    async_scheduling: bool | None = None
     scheduler_reserve_full_isl: bool = True
     host_overhead: Seconds = 0.0
     block_size: BatchCount = 16
@@ -70,6 +71,13 @@ class Serving(Spec):
             )
         if self.router == "splitwise":
             raise ValueError("router: splitwise needs pools for prefill and decode; give it in a `cluster:` section")
+
+    @property
+    def asynchronous(self) -> bool:
+        """Whether steps are scheduled before the tokens of the one before are there."""
+        if self.async_scheduling is None:
+            return self.scheduler in ("vllm", "ador") and self.pipeline_parallel_size == 1
+        return self.async_scheduling
 
     @property
     def lockstep(self) -> int:
