@@ -160,7 +160,8 @@ def _utilization(steps: np.ndarray, machine: Machine, busy: float, duration: flo
     macs = steps["macs"].sum(axis=0)
     occupied = steps["busy"].sum(axis=0)
     time = busy * stages
-    links = device.p2p.bandwidth * time if device.p2p and machine.device_count * stages > 1 else 0.0
+    several = machine.device_count * stages * machine.expert_ranks > 1
+    links = device.p2p.bandwidth * time if device.p2p and several else 0.0
     return {
         "busy": min(busy / duration, 1.0),  # the sum of steps may round up
         "systolic_array": float(macs[0]) / (array * time),
