@@ -24,6 +24,9 @@ experts make of each token, and a reduce-scatter of as many bytes gives the sums
 it is divided (vLLM's all_gatherv and reduce_scatterv). Weights and numbers of the chosen experts, which travel along, are not
 counted. What is sent has the type of activations (DeepSeek dispatches in 8 bits).
 
+Exchanges within a rank and between ranks have a network each, of d and of g devices, both with the whole bandwidth of a device:
+they never run at once. Where devices are fully connected, the smaller one thus has what wires to other ranks would carry.
+
 vLLM uses neither without data parallelism (R = 1): there every device sees all tokens, and results are all-reduced.
 
 Load: routing is uniform. The busiest device computes ceil(T * top_k / g) rows and reads (E/g) (1 - (1 - top_k/E)^T) of its E/g

@@ -17,8 +17,8 @@ from hdasim.spec.serving import Serving
 
 from .test_engine import WORKLOAD, Batch, drawn
 
-#: A step's tiling is chosen by rules that look at one operator, so a larger step can hide an exchange that a smaller one cannot: over
-#: 120 draws time falls by more than 0.1 % in 5, by more than 1 % in 2 (1.7 % and 10 %).
+#: A step's tiling is chosen by rules that look at one operator, so a larger step can hide an exchange that a smaller one cannot:
+#: over 120 draws time falls by more than 0.1 % in 5, by more than 1 % in 2 (1.7 % and 10 %).
 SLACK = 0.03
 
 
