@@ -210,7 +210,13 @@ static const hda_algorithm_t DEVICE_ALGORITHMS[] = {
 static hda_algorithm_t device_algorithm(int64_t kind, int32_t choice) {
     if (kind == HDA_ALL_TO_ALL || kind == HDA_SEND) return HDA_DIRECT;
     if (kind == HDA_ALL_REDUCE && choice == HDA_P2P_DIRECT) return HDA_ONE_SHOT;
+    if (kind == HDA_REDUCE_SCATTER && choice == HDA_P2P_TREE) return HDA_DIRECT; /* has no tree */
     return DEVICE_ALGORITHMS[choice];
+}
+
+/* Links of a network of devices; those of the ranks that share experts are their own. */
+static const hda_links_t *links_of(const hda_program_t *program, int64_t network) {
+    return network == ON_EXPERTS ? &program->device.expert_links : &program->device.links;
 }
 
 static hda_status_t on_devices(const hda_program_t *program, collective_t *entry, int32_t choice,
@@ -227,7 +233,7 @@ static hda_status_t on_devices(const hda_program_t *program, collective_t *entry
     int64_t *done = malloc((size_t)(schedule.count + 1) * sizeof *done);
     if (done == NULL) status = HDA_E_MEMORY;
     if (status == HDA_OK)
-        status = hda_links_run(&program->device.links, schedule.messages, schedule.count,
+        status = hda_links_run(links_of(program, key->network), schedule.messages, schedule.count,
                                schedule.deps, schedule.dep_count, done, &picoseconds);
     int64_t most = 0;
     for (int64_t i = 0; i < schedule.count && status == HDA_OK; i++) {
@@ -375,33 +381,37 @@ hda_status_t engine_collective(hda_program_t *program, hda_collective_t kind, in
 }
 
 /* Between the two sizes of the table that enclose it. */
-static double measured_seconds(const hda_program_t *program, hda_collective_t kind, double bytes) {
-    static const int row[] = {
-        [HDA_ALL_REDUCE] = 0, [HDA_ALL_GATHER] = 1, [HDA_ALL_TO_ALL] = 2, [HDA_SEND] = 3};
-    const double *seconds = program->device.measured + row[kind] * HDA_MEASURED_SIZES;
+static double measured_seconds(const double *table, hda_collective_t kind, double bytes) {
+    static const int row[] = {[HDA_ALL_REDUCE] = 0,
+                              [HDA_ALL_GATHER] = 1,
+                              [HDA_ALL_TO_ALL] = 2,
+                              [HDA_SEND] = 3,
+                              [HDA_REDUCE_SCATTER] = 4};
+    const double *seconds = table + row[kind] * HDA_MEASURED_SIZES;
     const double place = 4 * log2(hda_fmax(bytes, 1));
     const int lower = (int)hda_fmin(place, HDA_MEASURED_SIZES - 2);
     return seconds[lower] + (seconds[lower + 1] - seconds[lower]) * (place - lower);
 }
 
-hda_status_t engine_exchange(hda_program_t *program, hda_collective_t kind, double bytes,
-                             double *seconds, double *received) {
-    const int64_t n = program->device.device_count;
+hda_status_t engine_exchange(hda_program_t *program, int32_t network, hda_collective_t kind,
+                             double bytes, double *seconds, double *received) {
+    const int64_t n = engine_devices(&program->device, network);
+    const double *table =
+        network == ON_EXPERTS ? program->device.expert_measured : program->device.measured;
     *seconds = *received = 0;
     if ((n < 2 && kind != HDA_SEND) || !(bytes > 0)) return HDA_OK;
     if (bytes > 1e12) return HDA_E_OVERFLOW;
     const double d = (double)n;
-    if (program->device.measured != NULL) {
+    if (table != NULL) {
         const double own = kind == HDA_ALL_TO_ALL ? bytes / d : bytes;
-        *seconds = measured_seconds(program, kind, own);
+        *seconds = measured_seconds(table, kind, own);
         *received = kind == HDA_SEND ? bytes : (kind == HDA_ALL_REDUCE ? 2 : 1) * (d - 1) / d * own;
         return HDA_OK;
     }
     double chunk = bytes;
-    if (kind == HDA_ALL_GATHER || kind == HDA_ALL_REDUCE) chunk /= d;
+    if (kind != HDA_ALL_TO_ALL && kind != HDA_SEND) chunk /= d;
     if (kind == HDA_ALL_TO_ALL) chunk /= d * d;
-    const collective_key_t key = {ON_DEVICES, kind, 1, kind == HDA_SEND ? 2 : n,
-                                  (int64_t)ceil(chunk)};
+    const collective_key_t key = {network, kind, 1, kind == HDA_SEND ? 2 : n, (int64_t)ceil(chunk)};
     collective_t found;
     const hda_status_t status = look_up(program, &key, &found);
     if (status != HDA_OK) return status;

@@ -15,6 +15,7 @@ typedef struct {
     double tiles, tile_time;
     double bytes; /* that each member contributes */
     int32_t kind;
+    int32_t network; /* between devices (groups 0): which */
     int64_t groups, size;
 } exchange_t;
 
@@ -57,14 +58,26 @@ typedef struct {
 
 /* The rows of this step, by what they stand for. */
 typedef struct {
-    int64_t tokens, emit, decode, latent;
+    int64_t tokens, emit, decode, latent, group;
+    int64_t
+        exchanged; /* of all-to-alls between ranks: `group`, or if that is more, this one's tokens for each rank */
     const hda_batch_t *batch;
     const int64_t *
         context_tokens; /* per op: past tokens read by decoding sequences, cut to the op's window */
     const int64_t *context_pages; /* per op: their KV pages */
 } rows_t;
 
-enum { ON_CORES = 0, ON_DEVICES = 1, LINES = 2 };
+/* Networks; ON_EXPERTS: between the devices of all ranks that share experts. */
+enum { ON_CORES = 0, ON_DEVICES = 1, ON_EXPERTS = 2, LINES = 3 };
+
+/* Between which devices an operator's exchange is. */
+static inline int32_t engine_network(const hda_device_t *device, const hda_op_t *op) {
+    return op->rows == HDA_ROWS_GROUP && device->rank_count > 1 ? ON_EXPERTS : ON_DEVICES;
+}
+
+static inline int64_t engine_devices(const hda_device_t *device, int32_t network) {
+    return device->device_count * (network == ON_EXPERTS ? device->rank_count : 1);
+}
 
 /* `groups` concurrent collectives of `size` members with chunks of `units` flits or bytes; see schedule.h. */
 typedef struct {
@@ -92,16 +105,18 @@ typedef struct {
 
 struct hda_program {
     hda_device_t device;
-    double *measured; /* device.measured is this copy */
+    double *measured, *expert_measured; /* those of the device are these copies */
     hda_op_t *ops;
     hda_block_t *blocks;
     hda_segment_t *segments;
     int64_t op_count, block_count, segment_count, max_rows, page;
-    double *repeat;        /* per op: executions in a step */
-    plan_t *plans[2];      /* for TOKENS and for EMIT: by number of rows, filled on first use */
-    work_t *trial;         /* per op: of a grid under consideration */
-    work_t *fresh, *exact; /* per op: worked out for this step; per op and core when exact */
-    const work_t **work;   /* per op of this step: in a plan, in `fresh`, or in `exact` */
+    double *repeat;           /* per op: executions in a step */
+    plan_t *plans[2];         /* for TOKENS and for EMIT: by number of rows, filled on first use */
+    work_t *trial;            /* per op: of a grid under consideration */
+    work_t *fresh, *exact;    /* per op: worked out for this step; per op and core when exact */
+    const work_t **work;      /* per op of this step: in a plan, in `fresh`, or in `exact` */
+    int32_t grouped;          /* whether there are operators of HDA_ROWS_GROUP */
+    int64_t group, exchanged; /* rows for which `fresh` has them */
     int64_t *context_tokens, *context_pages;
     collective_memo_t collectives;
     double *state; /* execution state of execute.c */
@@ -122,10 +137,10 @@ double engine_duration(const hda_device_t *device, const work_t *work);
 /* collective.c: seconds of `groups` concurrent collectives of `size` cores with chunks of `bytes`; a lower bound if `estimate` */
 hda_status_t engine_collective(hda_program_t *program, hda_collective_t kind, int64_t groups,
                                int64_t size, double bytes, int estimate, double *seconds);
-/* Seconds of a collective over a tensor of `bytes` on all devices, and the bytes that the busiest one receives. */
-hda_status_t engine_exchange(hda_program_t *program, hda_collective_t kind, double bytes,
-                             double *seconds, double *received);
-/* pipeline.c: set up an exchange between cores, or between devices (groups 0), in one tile */
+/* Seconds of a collective over a tensor of `bytes` on all devices of a network, and the bytes that the busiest one receives. */
+hda_status_t engine_exchange(hda_program_t *program, int32_t network, hda_collective_t kind,
+                             double bytes, double *seconds, double *received);
+/* pipeline.c: set up an exchange between cores in one tile */
 hda_status_t engine_set_exchange(hda_program_t *program, hda_collective_t kind, int64_t groups,
                                  int64_t size, double bytes, int estimate, exchange_t *exchange);
 /* Cut an exchange into the number of tiles, up to `most`, with which what it follows, `compute` seconds long, and the exchange end
@@ -136,6 +151,8 @@ hda_status_t engine_pipeline(hda_program_t *program, double compute, double most
 hda_status_t engine_pipeline_results(hda_program_t *program, work_t *work);
 /* The same for the exchanges of the operators of a plan with these rows, and whether each GEMM is better cut by weight rows. */
 hda_status_t engine_pipeline_plan(hda_program_t *program, int32_t kind, int64_t rows, plan_t *plan);
+/* The same for those of the operators of HDA_ROWS_GROUP, in `fresh`. */
+hda_status_t engine_pipeline_group(hda_program_t *program);
 /* mapping.c */
 hda_status_t engine_plan(hda_program_t *program, int32_t kind, int64_t rows, plan_t **plan);
 /* execute.c */

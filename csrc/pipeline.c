@@ -15,8 +15,8 @@ static hda_status_t tile_time(hda_program_t *program, const exchange_t *exchange
                               int estimate, double *seconds) {
     double received;
     if (exchange->groups == 0)
-        return engine_exchange(program, (hda_collective_t)exchange->kind, bytes, seconds,
-                               &received);
+        return engine_exchange(program, exchange->network, (hda_collective_t)exchange->kind, bytes,
+                               seconds, &received);
     return engine_collective(program, (hda_collective_t)exchange->kind, exchange->groups,
                              exchange->size, bytes, estimate, seconds);
 }
@@ -61,10 +61,12 @@ static void producer(const hda_program_t *program, const hda_block_t *block, con
         if (op->after[d] < 0) continue;
         const int64_t index = block->first + op->after[d];
         const hda_op_t *before = &program->ops[index];
-        if (before->sync != HDA_SYNC_NONE && program->device.device_count > 1) return;
+        const int32_t network = engine_network(&program->device, before);
+        if (before->sync != HDA_SYNC_NONE && engine_devices(&program->device, network) > 1) return;
         const int fresh = before->kind == HDA_OP_PREFILL_ATTENTION ||
                           before->kind == HDA_OP_DECODE_ATTENTION ||
-                          before->rows == HDA_ROWS_LATENT || before->rows == HDA_ROWS_SHARE;
+                          before->rows == HDA_ROWS_LATENT || before->rows == HDA_ROWS_SHARE ||
+                          (before->rows == HDA_ROWS_GROUP) != (op->rows == HDA_ROWS_GROUP);
         *compute = fresh ? -1 : engine_duration(&program->device, &work[index]);
         *tiles = fresh ? 16 : work[index].output_tiles;
     }
@@ -184,5 +186,19 @@ hda_status_t engine_pipeline_plan(hda_program_t *program, int32_t kind, int64_t 
     }
     plan->time =
         hda_fmax(chain, transfer) + 1e-3 * chain; /* of equals, the one with less to hide */
+    return HDA_OK;
+}
+
+hda_status_t engine_pipeline_group(hda_program_t *program) {
+    for (int64_t b = 0; b < program->block_count; b++) {
+        const hda_block_t *block = &program->blocks[b];
+        for (int64_t i = block->first; i < block->first + block->count; i++) {
+            if (program->ops[i].rows != HDA_ROWS_GROUP) continue;
+            double time;
+            work_t own = program->fresh[i];
+            TRY(pipeline_op(program, block, &program->ops[i], program->fresh, &own, &time));
+            program->fresh[i] = own;
+        }
+    }
     return HDA_OK;
 }

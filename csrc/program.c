@@ -22,7 +22,9 @@ static int within(int64_t x, int64_t least) { return x >= least && x <= WIDEST; 
 static int bad_op(const hda_op_t *op) {
     const int64_t limit = (int64_t)1 << 38;
     if (op->kind < HDA_OP_LINEAR || op->kind > HDA_OP_STORE || op->rows < HDA_ROWS_TOKENS ||
-        op->rows > HDA_ROWS_SHARE || op->sync < HDA_SYNC_NONE || op->sync > HDA_SYNC_SEND)
+        op->rows > HDA_ROWS_GROUP || op->sync < HDA_SYNC_NONE || op->sync > HDA_SYNC_REDUCE_SCATTER)
+        return 1;
+    if (op->rows == HDA_ROWS_GROUP && op->kind != HDA_OP_EXPERTS && op->kind != HDA_OP_VECTOR)
         return 1;
     if (op->kind == HDA_OP_STORE && op->sync != HDA_SYNC_NONE) return 1; /* nothing waits for it */
     if (op->k < 0 || op->n < 0 || op->k > limit || op->n > limit || !natural(op->sync_bytes) ||
@@ -78,11 +80,16 @@ static int bad_core(const hda_device_t *d) {
            d->vector_width < 1 || !(d->local_memory > 0) || !(d->local_memory <= 1e18);
 }
 
+static int bad_network(const hda_device_t *d, const hda_links_t *links, const double *measured,
+                       int64_t devices) {
+    for (int i = 0; measured != NULL && i < HDA_MEASURED_KINDS * HDA_MEASURED_SIZES; i++)
+        if (!positive(measured[i])) return 1;
+    return !positive(d->p2p_bandwidth) || hda_links_check(links) != HDA_OK ||
+           links->device_count < hda_max64(devices, 2);
+}
+
 static int bad_links(const hda_device_t *d) {
-    for (int i = 0; d->measured != NULL && i < HDA_MEASURED_KINDS * HDA_MEASURED_SIZES; i++)
-        if (!positive(d->measured[i])) return 1;
-    return !positive(d->p2p_bandwidth) || hda_links_check(&d->links) != HDA_OK ||
-           d->links.device_count < hda_max64(d->device_count, 2);
+    return bad_network(d, &d->links, d->measured, d->device_count);
 }
 
 static int bad_device(const hda_device_t *d) {
@@ -95,6 +102,10 @@ static int bad_device(const hda_device_t *d) {
         d->dataflow > HDA_FLOW_ROW_SPLIT)
         return 1;
     if (d->device_count > 1 && bad_links(d)) return 1;
+    if (!within(d->rank_count, 0) ||
+        (d->rank_count > 1 &&
+         bad_network(d, &d->expert_links, d->expert_measured, d->rank_count * d->device_count)))
+        return 1;
     return !d->shared && (hda_noc_check(&d->noc) != HDA_OK || d->noc.node_count < d->core_count);
 }
 
@@ -137,10 +148,13 @@ hda_status_t hda_program_create(const hda_device_t *device, const hda_op_t *ops,
     program->ops = copy(ops, op_count, sizeof *ops);
     program->blocks = copy(blocks, block_count, sizeof *blocks);
     program->segments = copy(segments, segment_count, sizeof *segments);
-    if (device->measured != NULL)
-        program->measured = copy(device->measured, HDA_MEASURED_KINDS * HDA_MEASURED_SIZES,
-                                 sizeof *device->measured);
+    program->device.rank_count = hda_max64(device->rank_count, 1);
+    const int64_t table = HDA_MEASURED_KINDS * HDA_MEASURED_SIZES;
+    if (device->measured) program->measured = copy(device->measured, table, sizeof(double));
+    if (device->expert_measured)
+        program->expert_measured = copy(device->expert_measured, table, sizeof(double));
     program->device.measured = program->measured;
+    program->device.expert_measured = program->expert_measured;
     program->repeat = calloc((size_t)op_count, sizeof *program->repeat);
     for (int kind = 0; kind < 2; kind++)
         program->plans[kind] = calloc((size_t)max_rows + 1, sizeof **program->plans);
@@ -151,13 +165,15 @@ hda_status_t hda_program_create(const hda_device_t *device, const hda_op_t *ops,
     program->context_pages = calloc((size_t)op_count, sizeof(int64_t));
     program->state = malloc(engine_state_size(program));
     if (!program->ops || !program->blocks || !program->segments || !program->repeat ||
-        (device->measured && !program->measured) || !program->plans[0] || !program->plans[1] ||
-        !program->trial || !program->fresh || !program->work || !program->context_tokens ||
-        !program->context_pages || !program->state) {
+        (device->measured && !program->measured) ||
+        (device->expert_measured && !program->expert_measured) || !program->plans[0] ||
+        !program->plans[1] || !program->trial || !program->fresh || !program->work ||
+        !program->context_tokens || !program->context_pages || !program->state) {
         hda_program_destroy(program);
         return HDA_E_MEMORY;
     }
     count_repeats(program);
+    for (int64_t i = 0; i < op_count; i++) program->grouped |= ops[i].rows == HDA_ROWS_GROUP;
     *out = program;
     return HDA_OK;
 }
@@ -174,7 +190,7 @@ void hda_program_destroy(hda_program_t *program) {
                      program->fresh,         program->context_tokens,
                      program->context_pages, program->exact,
                      program->state,         program->collectives.table,
-                     program->measured};
+                     program->measured,      program->expert_measured};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) free(owned[i]);
     free(program);
 }

@@ -71,12 +71,16 @@ typedef struct {
     int64_t device_count;
     hda_links_t links;    /* between devices; used if there are several */
     double p2p_bandwidth; /* of a device, per direction: the bound */
-    /* seconds of all-reduce, all-gather, all-to-all and send of 2^(i / 4) bytes, where they are known as a whole (NCCL); else NULL,
+    /* seconds of all-reduce, all-gather, all-to-all, send and reduce-scatter of 2^(i / 4) bytes, where they are known as a whole (NCCL); else NULL,
      * and they are simulated. Bytes are those of the tensor on one device. */
     const double *measured;
-    double launch_overhead;  /* seconds before each operator */
-    double activation_bytes; /* bytes per activation element */
-    double kv_bytes;         /* bytes per element of the KV cache */
+    int64_t
+        rank_count; /* data-parallel ranks of device_count devices each over which experts are spread; 0 or 1: none but this */
+    hda_links_t expert_links; /* between all devices of those ranks; used if there are several */
+    const double *expert_measured; /* like `measured`, between all devices of those ranks */
+    double launch_overhead;        /* seconds before each operator */
+    double activation_bytes;       /* bytes per activation element */
+    double kv_bytes;               /* bytes per element of the KV cache */
 } hda_device_t;
 
 typedef enum {
@@ -96,6 +100,8 @@ typedef enum {
     HDA_ROWS_LATENT = 2, /* MLA: decode tokens plus all prefill context that is up-projected */
     HDA_ROWS_SHARE =
         3, /* the most of the step's tokens that one device owns, where they are divided: ceil(tokens / device_count) */
+    HDA_ROWS_GROUP =
+        4, /* tokens of all ranks that share experts; of EXPERTS and VECTOR, whose exchanges are between all devices of those ranks */
 } hda_rows_t;
 
 /* What follows an operator on the links between devices, where S = rows * sync_bytes. */
@@ -106,6 +112,8 @@ typedef enum {
     HDA_SYNC_ALL_TO_ALL =
         3, /* S: what all devices hold together before (and after), S / d^2 from each to each */
     HDA_SYNC_SEND = 4, /* S from this device to one other, of the next pipeline stage */
+    HDA_SYNC_REDUCE_SCATTER =
+        5, /* S: the tensor of which every device has a summand, and gets a part of the sum */
 } hda_sync_t;
 
 /* One operator of a block, for one device. Unused fields are zero. */
@@ -139,7 +147,7 @@ typedef struct {
     int32_t first, count, repeat, layers;
 } hda_segment_t;
 
-enum { HDA_MEASURED_KINDS = 4, HDA_MEASURED_SIZES = 164 };
+enum { HDA_MEASURED_KINDS = 5, HDA_MEASURED_SIZES = 164 };
 
 typedef struct hda_program hda_program_t;
 
@@ -157,13 +165,19 @@ void hda_program_destroy(hda_program_t *program);
 
 /* The batch of one step: sequence i processes q_len[i] >= 1 new tokens after past[i] >= 0 cached ones. A sequence with one new token and
  * a past decodes; all others prefill. `emit_count` sequences produce a token.
- * past[i] <= 2^36. HDA_E_STEP: more tokens than `max_rows`; HDA_E_OVERFLOW: an operator's counts could exceed 62 bits. */
+ * past[i] <= 2^36. HDA_E_STEP: more tokens than `max_rows`, or than that in each rank; HDA_E_OVERFLOW: an operator's counts could exceed
+ * 62 bits.
+ *
+ * Ranks that share experts step together, each with a batch of its own. One without sequences still computes its experts for the others:
+ * with `group_tokens` a batch may be empty, and only operators of HDA_ROWS_GROUP run. (vLLM runs one dummy token through all operators
+ * there.) An all-to-all between ranks lasts as long as its busiest device: it receives what `group_tokens` send it, and a device of the
+ * rank with the most tokens sends as much as if all ranks had as many. Each rank's step counts its own, the latest is the group's. */
 typedef struct {
     int64_t sequence_count;
     const int64_t *q_len, *past;
     int64_t emit_count;
     int64_t
-        group_tokens; /* of all data-parallel ranks that share experts with this one, its own included; 0: its own */
+        group_tokens; /* of all data-parallel ranks that share experts with this one, its own included; 0: all have as many as this one */
 } hda_batch_t;
 
 typedef struct {

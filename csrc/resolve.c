@@ -47,16 +47,20 @@ hda_status_t resolve_sync(hda_program_t *program, const hda_op_t *op, int64_t ro
     static const hda_collective_t kinds[] = {[HDA_SYNC_ALL_REDUCE] = HDA_ALL_REDUCE,
                                              [HDA_SYNC_ALL_GATHER] = HDA_ALL_GATHER,
                                              [HDA_SYNC_ALL_TO_ALL] = HDA_ALL_TO_ALL,
-                                             [HDA_SYNC_SEND] = HDA_SEND};
+                                             [HDA_SYNC_SEND] = HDA_SEND,
+                                             [HDA_SYNC_REDUCE_SCATTER] = HDA_REDUCE_SCATTER};
     const hda_device_t *device = &program->device;
-    const double d = (double)device->device_count, size = (double)rows * op->sync_bytes;
+    const int32_t network = engine_network(device, op);
+    const double d = (double)engine_devices(device, network);
+    const double size = (double)rows * op->sync_bytes;
     if (op->sync == HDA_SYNC_NONE || rows == 0 || (d < 2 && op->sync != HDA_SYNC_SEND))
         return HDA_OK;
     work->p2p_least = least_share(device, op, d) * size / device->p2p_bandwidth;
     if (estimate) return HDA_OK; /* the same for every mapping */
-    double seconds;
-    TRY(engine_exchange(program, kinds[op->sync], size, &seconds, &work->p2p_bytes));
-    return engine_set_exchange(program, kinds[op->sync], 0, 0, size, 0, &work->sync);
+    work->sync = (exchange_t){
+        .bytes = size, .kind = (int32_t)kinds[op->sync], .network = network, .tiles = 1};
+    return engine_exchange(program, network, kinds[op->sync], size, &work->sync.tile_time,
+                           &work->p2p_bytes);
 }
 
 /* Core counts with at most three significant bits: 1 .. 8, 10, 12, 14, 16, 20, .. A chip with more cores has all of those of a chip with
@@ -127,7 +131,7 @@ static hda_status_t resolve_vector(hda_program_t *program, const hda_op_t *op, i
                                 &work->merge));
     }
     work->output_tiles = (double)hda_ceil_div(rows, grid.rows);
-    return resolve_sync(program, op, rows, estimate, work);
+    return HDA_OK;
 }
 
 static hda_status_t resolve(hda_program_t *program, const hda_op_t *op, const rows_t *rows,
@@ -144,11 +148,13 @@ static hda_status_t resolve(hda_program_t *program, const hda_op_t *op, const ro
     if (op->kind == HDA_OP_LINEAR)
         return resolve_linear(program, op, op_rows, grid, core, estimate, work);
     if (op->kind == HDA_OP_EXPERTS)
-        return resolve_experts(program, op, op_rows, core, estimate, work);
-    if (op->kind == HDA_OP_VECTOR)
-        return resolve_vector(program, op, op_rows, grid, core, estimate, work);
-    work->unique_bytes = work->dram_bytes = (double)op_rows * (double)op->n;
-    return resolve_sync(program, op, op_rows, estimate, work);
+        TRY(resolve_experts(program, op, op_rows, core, estimate, work));
+    else if (op->kind == HDA_OP_VECTOR)
+        TRY(resolve_vector(program, op, op_rows, grid, core, estimate, work));
+    else
+        work->unique_bytes = work->dram_bytes = (double)op_rows * (double)op->n;
+    const int between_ranks = op->rows == HDA_ROWS_GROUP && op->sync == HDA_SYNC_ALL_TO_ALL;
+    return resolve_sync(program, op, between_ranks ? rows->exchanged : op_rows, estimate, work);
 }
 
 hda_status_t engine_resolve(hda_program_t *program, const hda_op_t *op, const rows_t *rows,

@@ -209,8 +209,7 @@ static hda_status_t resolve_grouped(hda_program_t *program, const hda_op_t *op, 
 
 hda_status_t resolve_experts(hda_program_t *program, const hda_op_t *op, int64_t rows, int64_t core,
                              int estimate, work_t *work) {
-    TRY(resolve_on_best_cores(program, op, &rows, core, estimate, resolve_grouped, work));
-    return resolve_sync(program, op, rows, estimate, work);
+    return resolve_on_best_cores(program, op, &rows, core, estimate, resolve_grouped, work);
 }
 
 void engine_mapping(hda_program_t *program, const hda_op_t *op, int64_t rows, grid_t grid,

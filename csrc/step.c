@@ -12,6 +12,7 @@ static int uncountable(const hda_program_t *program, const rows_t *rows, double 
                        double cached) {
     for (int64_t i = 0; i < program->op_count; i++) {
         const hda_op_t *op = &program->ops[i];
+        const double size = hda_fmax((double)op->k * (double)op->n, (double)op->top_k);
         const double dims = (double)op->kv_heads * ((double)op->key_dim + (double)op->value_dim);
         double most = 0;
         if (op->kind == HDA_OP_PREFILL_ATTENTION)
@@ -19,8 +20,9 @@ static int uncountable(const hda_program_t *program, const rows_t *rows, double 
         else if (op->kind == HDA_OP_DECODE_ATTENTION)
             most = cached * dims;
         else if (op->rows == HDA_ROWS_LATENT && op->kind != HDA_OP_VECTOR)
-            most =
-                (double)rows->latent * hda_fmax((double)op->k * (double)op->n, (double)op->top_k);
+            most = (double)rows->latent * size;
+        else if (op->rows == HDA_ROWS_GROUP)
+            most = (double)rows->group * hda_fmax(size, (double)op->n);
         if (most > COUNTABLE) return 1;
     }
     return 0;
@@ -32,8 +34,8 @@ static hda_status_t count_rows(hda_program_t *program, const hda_batch_t *batch,
                      .batch = batch,
                      .context_tokens = program->context_tokens,
                      .context_pages = program->context_pages};
-    if (batch->sequence_count < 1 || batch->emit_count < 0 ||
-        batch->emit_count > batch->sequence_count)
+    if (batch->sequence_count < (batch->group_tokens > 0 ? 0 : 1) || batch->emit_count < 0 ||
+        batch->emit_count > batch->sequence_count || batch->group_tokens < 0)
         return HDA_E_RANGE;
     int64_t prefill_context = 0, tokens = 0, pages = 0;
     double pairs = 0;
@@ -52,6 +54,12 @@ static hda_status_t count_rows(hda_program_t *program, const hda_batch_t *batch,
         }
     }
     rows->latent = rows->decode + prefill_context;
+    const int64_t ranks = program->device.rank_count;
+    rows->group = batch->group_tokens > 0 ? batch->group_tokens : ranks * rows->tokens;
+    if (rows->group < rows->tokens) return HDA_E_RANGE;
+    if (rows->group - rows->tokens > (ranks - 1) * program->max_rows)
+        return ranks > 1 ? HDA_E_STEP : HDA_E_RANGE;
+    rows->exchanged = hda_max64(rows->group, ranks * rows->tokens);
     if (uncountable(program, rows, pairs, (double)pages * (double)program->page))
         return HDA_E_OVERFLOW;
     for (int64_t o = 0; o < program->op_count; o++) {
@@ -76,26 +84,65 @@ static hda_status_t count_rows(hda_program_t *program, const hda_batch_t *batch,
 static int64_t rows_of(const hda_op_t *op, const rows_t *rows, int64_t devices) {
     if (op->rows == HDA_ROWS_EMIT) return rows->emit;
     if (op->rows == HDA_ROWS_SHARE) return hda_ceil_div(rows->tokens, devices);
+    if (op->rows == HDA_ROWS_GROUP) return rows->group;
     return op->rows == HDA_ROWS_LATENT ? rows->latent : rows->tokens;
+}
+
+/* The plans of a step's row counts; NULL where there are no rows. */
+static hda_status_t find_plans(hda_program_t *program, const rows_t *rows, plan_t **plan,
+                               plan_t **emit) {
+    hda_status_t status = HDA_OK;
+    *plan = *emit = NULL;
+    if (rows->tokens > 0) status = engine_plan(program, HDA_ROWS_TOKENS, rows->tokens, plan);
+    if (status == HDA_OK && rows->emit > 0)
+        status = engine_plan(program, HDA_ROWS_EMIT, rows->emit, emit);
+    return status;
+}
+
+/* Cores of the vector operators of all ranks' tokens: each has columns, as of the experts; where there are few of those, rows. */
+static grid_t group_grid(const hda_program_t *program, const hda_op_t *op, int64_t rows) {
+    const int64_t cores = program->device.core_count;
+    const int64_t row_groups = op->n >= cores ? 1 : hda_min64(rows, cores);
+    return (grid_t){.rows = row_groups, .cols = cores / row_groups};
+}
+
+/* Operators of all ranks' tokens; kept until there are other numbers of them. */
+static hda_status_t resolve_group(hda_program_t *program, const rows_t *rows) {
+    if (!program->grouped ||
+        (program->group == rows->group && program->exchanged == rows->exchanged))
+        return HDA_OK;
+    hda_status_t status = HDA_OK;
+    program->group = 0;
+    for (int64_t i = 0; i < program->op_count && status == HDA_OK; i++) {
+        const hda_op_t *op = &program->ops[i];
+        if (op->rows != HDA_ROWS_GROUP) continue;
+        status = engine_resolve(program, op, rows, rows->group,
+                                group_grid(program, op, rows->group), 0, 0, &program->fresh[i]);
+    }
+    if (status == HDA_OK) status = engine_pipeline_group(program);
+    if (status != HDA_OK) return status;
+    program->group = rows->group;
+    program->exchanged = rows->exchanged;
+    return HDA_OK;
 }
 
 /* Service demands of all operators for this step: from the plans of its row counts, or computed where they depend on contexts. */
 static hda_status_t resolve_all(hda_program_t *program, const rows_t *rows) {
     const int64_t devices = program->device.device_count;
-    plan_t *plan, *emit = NULL;
-    hda_status_t status = engine_plan(program, HDA_ROWS_TOKENS, rows->tokens, &plan);
-    if (status == HDA_OK && rows->emit > 0)
-        status = engine_plan(program, HDA_ROWS_EMIT, rows->emit, &emit);
+    plan_t *plan, *emit;
+    hda_status_t status = find_plans(program, rows, &plan, &emit);
+    if (status == HDA_OK) status = resolve_group(program, rows);
     for (int64_t i = 0; i < program->op_count && status == HDA_OK; i++) {
         const hda_op_t *op = &program->ops[i];
         const int fresh = op->rows == HDA_ROWS_LATENT || op->rows == HDA_ROWS_SHARE ||
                           op->kind == HDA_OP_PREFILL_ATTENTION ||
                           op->kind == HDA_OP_DECODE_ATTENTION;
         program->work[i] = &program->fresh[i];
-        if (fresh)
+        if (op->rows == HDA_ROWS_GROUP) continue;
+        if (fresh && plan)
             status = engine_resolve(program, op, rows, rows_of(op, rows, devices), plan->grid, 0, 0,
                                     &program->fresh[i]);
-        else if (op->rows != HDA_ROWS_EMIT)
+        else if (op->rows != HDA_ROWS_EMIT && plan)
             program->work[i] = &plan->work[i];
         else if (emit)
             program->work[i] = &emit->work[i];
@@ -111,17 +158,19 @@ static hda_status_t resolve_exact(hda_program_t *program, const rows_t *rows) {
     if (program->exact == NULL)
         program->exact = malloc((size_t)(cores * program->op_count) * sizeof(work_t));
     if (program->exact == NULL) return HDA_E_MEMORY;
-    plan_t *plan, *emit = NULL;
-    hda_status_t status = engine_plan(program, HDA_ROWS_TOKENS, rows->tokens, &plan);
-    if (status == HDA_OK && rows->emit > 0)
-        status = engine_plan(program, HDA_ROWS_EMIT, rows->emit, &emit);
+    plan_t *plan, *emit;
+    hda_status_t status = find_plans(program, rows, &plan, &emit);
     for (int64_t core = 0; core < cores; core++) {
         for (int64_t i = 0; i < program->op_count && status == HDA_OK; i++) {
             const hda_op_t *op = &program->ops[i];
             const plan_t *own = op->rows == HDA_ROWS_EMIT && emit ? emit : plan;
-            grid_t grid = own->grid;
-            grid.flow = op->rows == HDA_ROWS_LATENT || op->rows == HDA_ROWS_SHARE ? HDA_FLOW_AUTO
-                                                                                  : own->flow[i];
+            grid_t grid = {0};
+            if (op->rows == HDA_ROWS_GROUP)
+                grid = group_grid(program, op, rows->group);
+            else if (own)
+                grid = own->grid;
+            if (own && (op->rows == HDA_ROWS_TOKENS || op->rows == HDA_ROWS_EMIT))
+                grid.flow = own->flow[i];
             status = engine_resolve(program, op, rows, rows_of(op, rows, devices), grid, core, 0,
                                     &program->exact[core * program->op_count + i]);
         }

@@ -30,6 +30,8 @@ class Context:
 
         Split by rows, every device has a summand of the whole result (reduce-scatter); split by columns, a part of its columns.
         """
+        if self.shard.device_count == 1:
+            return op
         summands = 1 if self.shard.method == "all_gather" else self.shard.device_count
         return replace(op, sync="all_to_all", sync_bytes=summands * self.model.hidden_size * self.model.activation_bytes)
 
@@ -164,31 +166,46 @@ def _experts(ctx: Context, source: str) -> list[Op]:
 
 
 def _whole_experts(ctx: Context, source: str) -> list[Op]:
-    """Expert parallel: `s.experts` whole experts on this device; routing and shared experts on its share of the tokens."""
+    """Expert parallel: `s.experts` whole experts on this device, for the tokens of all ranks; routing and shared experts on its
+    share of its rank's.
+    """
     m, s = ctx.model, ctx.shard
-    k, h = m.num_experts_per_tok, m.hidden_size
-    routed: dict[str, Any] = {"kind": "experts", "experts": s.experts, "top_k": k, "group": s.device_count}
-    travel: dict[str, Any] = {"sync": "all_to_all", "sync_bytes": k * h * m.activation_bytes}
-    inner = 2 if m.gated else 1
-    router = ctx.linear("router", (source,), h, m.num_experts, rows="share", wide=True)
-    choose = _vector("routing", ("router",), m.num_experts, routing_ops(k, ctx.exp_ops), rows="share")
-    dispatch = replace(_vector("dispatch", ("routing",), 0, 0.0), **travel)
-    up = replace(ctx.linear("experts_gate_up", ("dispatch",), h, inner * s.moe_intermediate), **routed)
-    act_width = -(-s.moe_intermediate * k // s.device_count)
-    act = _vector("experts_activation", (up.name,), act_width, activation_ops(m.activation, m.gated, ctx.exp_ops))
-    down = replace(ctx.linear("experts_down", (act.name,), s.moe_intermediate, h), **routed, **travel)
-    shared: list[Op] = []
+    k, h, group = m.num_experts_per_tok, m.hidden_size, s.expert_devices
+    own, everyone = "share" if s.device_count > 1 else "tokens", "group" if s.ranks > 1 else "tokens"
+    routed: dict[str, Any] = {"kind": "experts", "experts": s.experts, "top_k": k, "group": group}
+    inner, gathered = 2 if m.gated else 1, s.all2all == "allgather_reducescatter"
+    state = h * m.activation_bytes
+    travel: dict[str, Any] = {"sync": "all_to_all", "sync_bytes": k * state}
+    router = ctx.linear("router", (source,), h, m.num_experts, rows=own, wide=True)
+    choose = _vector("routing", ("router",), m.num_experts, routing_ops(k, ctx.exp_ops), rows=own)
+    dispatch = replace(_vector("dispatch", ("routing",), 0, 0.0, rows=everyone), **travel)
+    if gathered:
+        dispatch = replace(dispatch, sync="all_gather", sync_bytes=state)
+    up = replace(ctx.linear("experts_gate_up", ("dispatch",), h, inner * s.moe_intermediate, rows=everyone), **routed)
+    act_width = -(-s.moe_intermediate * k // group)
+    act_ops = activation_ops(m.activation, m.gated, ctx.exp_ops)
+    act = _vector("experts_activation", (up.name,), act_width, act_ops, rows=everyone)
+    down = replace(ctx.linear("experts_down", (act.name,), s.moe_intermediate, h, rows=everyone), **routed)
+    ops = [router, choose, dispatch, up, act, down if gathered else replace(down, **travel)]
+    if gathered:
+        add = _vector("experts_sum", (down.name,), -(-h * k // group), 1.0, rows=everyone)
+        ops.append(replace(add, sync="reduce_scatter", sync_bytes=state))
+    last: tuple[str, ...] = (ops[-1].name,)
     if width := s.shared_intermediate:
-        ops = activation_ops(m.activation, m.gated, ctx.exp_ops)
-        shared = [
-            ctx.linear("shared_gate_up_proj" if m.gated else "shared_up_proj", (source,), h, inner * width, rows="share"),
-            _vector("shared_activation", ("shared_gate_up_proj" if m.gated else "shared_up_proj",), width, ops, rows="share"),
-            ctx.linear("shared_down_proj", ("shared_activation",), width, h, rows="share"),
+        up_name = "shared_gate_up_proj" if m.gated else "shared_up_proj"
+        ops += [
+            ctx.linear(up_name, (source,), h, inner * width, rows=own),
+            _vector("shared_activation", (up_name,), width, act_ops, rows=own),
+            ctx.linear("shared_down_proj", ("shared_activation",), width, h, rows=own),
         ]
-    last = ("experts_down", "shared_down_proj") if shared else ("experts_down",)
-    combine = _vector("combine", last, h * k, 1.0, rows="share")
-    gather = replace(_vector("gather", ("combine",), 0, 0.0), sync="all_gather", sync_bytes=h * m.activation_bytes)
-    return [router, choose, dispatch, up, act, down, *shared, combine, gather]
+        last = (*last, "shared_down_proj")
+    if len(last) > 1 or not gathered:
+        ops.append(_vector("combine", last, h if gathered else h * k, 1.0, rows=own))
+        last = ("combine",)
+    if s.device_count > 1 or m.parallel_attention:
+        gather = _vector("gather", last, 0, 0.0)
+        ops.append(replace(gather, sync="all_gather", sync_bytes=state) if s.device_count > 1 else gather)
+    return ops
 
 
 def layer_block(ctx: Context, layer: Layer) -> list[Op]:
@@ -201,7 +218,8 @@ def layer_block(ctx: Context, layer: Layer) -> list[Op]:
     source = "input_norm"
     if not m.parallel_attention:
         source = "post_norm"
-        ops.append(_norm(ctx, source, ("o_proj",), m.hidden_size, rows="share" if whole else "tokens"))
+        rows = "share" if whole and s.device_count > 1 else "tokens"
+        ops.append(_norm(ctx, source, ("o_proj",), m.hidden_size, rows=rows))
     if layer.mlp == "dense":
         ops += _mlp(ctx, source, s.intermediate, m.intermediate_size)
     else:

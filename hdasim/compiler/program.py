@@ -13,7 +13,7 @@ from ..spec.model import Layer, Model
 from ..spec.serving import Serving
 from .layers import Context, epilogue_block, layer_block, link_block, prologue_block
 from .ops import Op
-from .parallel import shard, stage_sizes
+from .parallel import expert_ranks, shard, stage_sizes
 
 Block = tuple[Op, ...]
 
@@ -207,16 +207,25 @@ def _memory_map(experiment: Experiment, stage: Stage, program: CompiledProgram) 
 def _check_weights(experiment: Experiment) -> None:
     """Refuse early, before divisibility, when weights alone exceed all devices of a replica."""
     model, serving, device = experiment.model, experiment.serving, experiment.device
-    needed, capacity = model.weight_total_bytes, device.dram.capacity
+    needed, capacity = _rank_bytes(experiment), device.dram.capacity
     count = serving.device_count * serving.pipeline_parallel_size
     if needed <= count * capacity * serving.memory_utilization:
         return
     least = int(-(-needed // capacity))
+    each = f" in each of {serving.data_parallel_size} data-parallel ranks" if expert_ranks(serving) > 1 else ""
     raise CapacityError(
-        f"{model.name} needs {needed / 1e9:.2f} GB for weights alone: {least} x {device.name} by capacity "
+        f"{model.name} needs {needed / 1e9:.2f} GB for weights alone{each}: {least} x {device.name} by capacity "
         f"({capacity / 1e9:.2f} GB each), the experiment has {count}; {_advice(experiment)}",
         ("serving", "device_count"),
     )
+
+
+def _rank_bytes(experiment: Experiment) -> float:
+    """Weights in one data-parallel rank: all of them, but of shared experts its part."""
+    model, ranks = experiment.model, expert_ranks(experiment.serving)
+    layers = sum(layer.mlp == "moe" for layer in model.layers)
+    experts = layers * model.ffn_parameter_count(model.num_experts * model.moe_intermediate_size) * model.weight_bytes
+    return model.weight_total_bytes - experts * (ranks - 1) / ranks
 
 
 def _advice(experiment: Experiment) -> str:
@@ -256,7 +265,7 @@ def _holds(experiment: Experiment, devices: int, stages: int) -> bool:
     model = experiment.model
     tables = model.embedding_parameter_count * model.activation_bytes
     layers = model.num_hidden_layers
-    needed = (model.weight_total_bytes - tables) * -(-layers // stages) / layers + tables
+    needed = (_rank_bytes(experiment) - tables) * -(-layers // stages) / layers + tables
     return 1.1 * needed <= devices * experiment.device.dram.capacity * experiment.serving.memory_utilization
 
 

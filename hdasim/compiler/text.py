@@ -21,7 +21,7 @@ _Instruction = tuple[str, str, str]
 
 def describe(compiled: CompiledProgram, core: Program, device: Device, tokens: list[int], most: int) -> str:
     """Memory map, mapping ranges for 1 to `most` tokens, and streams for steps of each number of `tokens`."""
-    lines = [*_memory(compiled), "", *_ranges(compiled, core, most)]
+    lines = [*_memory(compiled), "", *_expert_group(compiled), *_ranges(compiled, core, most)]
     for count in tokens:
         lines += ["", *_streams(compiled, core, device, count)]
     return "\n".join(lines) + "\n"
@@ -47,6 +47,22 @@ def _memory(compiled: CompiledProgram) -> Iterator[str]:
     pool = m.page_count * m.page_bytes
     yield f"  {m.weights + m.activations:16,.0f} {pool:16,.0f}  KV cache: {m.page_count:,} pages of {m.page_bytes:,.0f}"
     yield f"  {m.usable:16,.0f} {m.capacity - m.usable:16,.0f}  left to the system (1 - memory_utilization)"
+
+
+def _expert_group(compiled: CompiledProgram) -> Iterator[str]:
+    """Over which devices whole experts are spread, and how tokens get there and back."""
+    op = next((op for op in compiled.ops if op.kind == "experts" and op.group), None)
+    if op is None:
+        return
+    whose = "all data-parallel ranks" if op.rows == "group" else "the tensor-parallel group"
+    exchanges = ", ".join(dict.fromkeys(o.sync for o in compiled.ops if o.sync and o.name in _TRAVEL))
+    yield f"Experts: {op.experts * op.group}, {op.experts} whole ones on each of the {op.group} devices of {whose}"
+    yield f"  each token goes to {op.top_k} of them and back: {exchanges}"
+    yield ""
+
+
+#: What carries tokens to experts and back.
+_TRAVEL = ("dispatch", "experts_down", "experts_sum")
 
 
 def _linear(compiled: CompiledProgram) -> list[tuple[int, Op]]:
@@ -92,6 +108,8 @@ def _streams(compiled: CompiledProgram, core: Program, device: Device, tokens: i
         yield ' "tiles of": an exchange sends each tile while the next one is computed, and ends with the last'
         if any(op.rows == "share" for op in compiled.ops):
             yield " $D tokens that the device owns, $T divided by the devices of its group"
+        if any(op.rows == "group" for op in compiled.ops):
+            yield " $G tokens of all data-parallel ranks that share experts"
         position = 0
         for name, block in zip(compiled.block_names, compiled.blocks, strict=True):
             yield f" block {name}"
@@ -121,7 +139,7 @@ def _tiled(op: Op, block: tuple[Op, ...]) -> bool:
     computes them; what devices have exchanged is there at once.
     """
     before = [other for other in block if other.name in op.after]
-    return op.rows in ("tokens", "emit") and bool(before) and not any(other.sync for other in before)
+    return op.rows in ("tokens", "emit", "group") and bool(before) and not any(other.sync for other in before)
 
 
 def _block(block: tuple[Op, ...], position: int, core: Program, device: Device, tokens: int, member: int) -> Iterator[str]:
@@ -151,9 +169,9 @@ def _block(block: tuple[Op, ...], position: int, core: Program, device: Device, 
 
 
 def _instructions(op: Op, mapping: Any, device: Device, member: int) -> Iterator[_Instruction]:
-    """(unit, operands, what it waits for) of one operator on one core; $T, $E, $S, $L, $D are filled by the step."""
-    rows = {"tokens": "$T", "emit": "$E", "latent": "$L", "share": "$D"}[op.rows]
-    planned = op.rows in ("tokens", "emit")
+    """(unit, operands, what it waits for) of one operator on one core; $T, $E, $S, $L, $D, $G are filled by the step."""
+    rows = {"tokens": "$T", "emit": "$E", "latent": "$L", "share": "$D", "group": "$G"}[op.rows]
+    planned = op.rows in ("tokens", "emit", "group")
     exchange = _TILES if planned else _ALL
     if op.kind == "load":
         yield "dma", f"read {rows} x {op.n:,} B", _BUFFER
@@ -165,7 +183,7 @@ def _instructions(op: Op, mapping: Any, device: Device, member: int) -> Iterator
         yield "dma", f"stream experts hit of {op.experts}, {op.k * op.n * op.weight_bytes:,.0f} B each", _BUFFER
         part = f"/{op.group}" if op.group > 1 else ""
         yield "noc", f"all-gather {rows} x {op.top_k}{part} rows of {op.k}", exchange
-        size = f"[$T*{op.top_k}{part}/hit x {op.k}] x [{op.k} x {op.n}]"
+        size = f"[{rows}*{op.top_k}{part}/hit x {op.k}] x [{op.k} x {op.n}]"
         yield "sa+mt", f"grouped GEMM {size} per expert, columns dealt over cores", _ALL
     elif op.kind == "vector":
         if op.n:

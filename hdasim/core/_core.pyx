@@ -116,6 +116,9 @@ cdef extern from "program.h":
         hda_links_t links
         double p2p_bandwidth
         const double *measured
+        int64_t rank_count
+        hda_links_t expert_links
+        const double *expert_measured
         double launch_overhead, activation_bytes, kv_bytes
     ctypedef struct hda_op_t:
         pass
@@ -395,10 +398,11 @@ cdef class Program:
     """A compiled program. `device` is a dict with the fields of hda_device_t, some flattened; see `hdasim.device.latency`."""
 
     cdef hda_program_t *handle
-    cdef readonly object network, links
+    cdef readonly object network, links, expert_links
     cdef readonly int64_t op_count
 
-    def __init__(self, device, Network network, Links links, ops, blocks, segments, int64_t max_rows, int64_t block_size):
+    def __init__(self, device, Network network, Links links, ops, blocks, segments, int64_t max_rows, int64_t block_size,
+                 Links expert_links=None):
         cdef hda_device_t d
         d.frequency, d.core_count = device["frequency"], device["core_count"]
         d.array.rows, d.array.cols, d.array.lanes = device["array"]
@@ -418,7 +422,11 @@ cdef class Program:
         measured = device["measured"]
         d.measured = NULL if measured is None else <const double *>_address(
             measured, np.float64, HDA_MEASURED_KINDS * HDA_MEASURED_SIZES)
-        self.network, self.links = network, links
+        d.rank_count, measured, expert_links = device.get("rank_count", 1), device.get("expert_measured"), expert_links or links
+        d.expert_links = expert_links.links
+        d.expert_measured = NULL if measured is None else <const double *>_address(
+            measured, np.float64, HDA_MEASURED_KINDS * HDA_MEASURED_SIZES)
+        self.network, self.links, self.expert_links = network, links, expert_links
         self.op_count = ops.size
         _check(hda_program_create(&d, <const hda_op_t *>_address(ops, layout.OP, 1), ops.size,
                                   <const hda_block_t *>_address(blocks, layout.BLOCK, 1), blocks.size,
@@ -428,13 +436,17 @@ cdef class Program:
     def __dealloc__(self):
         hda_program_destroy(self.handle)
 
-    def step(self, q_len, past, int64_t emit_count, bint exact=False, bint per_op=False):
-        """Execute one step; q_len and past are int64 arrays, one entry per sequence: (STEP record, OP_STEP array or None)."""
+    def step(self, q_len, past, int64_t emit_count, bint exact=False, bint per_op=False, int64_t group_tokens=0):
+        """Execute one step; q_len and past are int64 arrays, one entry per sequence: (STEP record, OP_STEP array or None).
+
+        `group_tokens` of all data-parallel ranks that share experts, this one's included; 0: all have as many as this one. With
+        them there may be no sequences.
+        """
         step = np.zeros(1, layout.STEP)
         ops = np.zeros(self.op_count, layout.OP_STEP) if per_op else None
         cdef hda_batch_t batch
-        batch.sequence_count, batch.emit_count, batch.group_tokens = q_len.size, emit_count, 0
-        batch.q_len = <const int64_t *>_address(q_len, np.int64, 1)
+        batch.sequence_count, batch.emit_count, batch.group_tokens = q_len.size, emit_count, group_tokens
+        batch.q_len = <const int64_t *>_address(q_len, np.int64, 0 if group_tokens > 0 else 1)
         batch.past = <const int64_t *>_address(past, np.int64, q_len.size)
         cdef hda_step_t *step_data = <hda_step_t *>_address(step, layout.STEP)
         cdef hda_op_step_t *op_data = NULL

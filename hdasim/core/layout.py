@@ -6,8 +6,8 @@ UNITS = ("dma", "sa", "mt", "vu", "noc", "p2p")
 CAUSES = ("sa", "mt", "vu", "dram", "global_memory", "noc", "p2p", "overhead")
 
 OP_KINDS = {"linear": 0, "experts": 1, "prefill_attention": 2, "decode_attention": 3, "vector": 4, "load": 5, "store": 6}
-ROWS = {"tokens": 0, "emit": 1, "latent": 2, "share": 3}
-SYNCS = {"": 0, "all_reduce": 1, "all_gather": 2, "all_to_all": 3, "send": 4}
+ROWS = {"tokens": 0, "emit": 1, "latent": 2, "share": 3, "group": 4}
+SYNCS = {"": 0, "all_reduce": 1, "all_gather": 2, "all_to_all": 3, "send": 4, "reduce_scatter": 5}
 P2P_ALGORITHMS = {"auto": 0, "direct": 1, "ring": 2, "tree": 3, "two_shot": 4, "recursive": 5}
 DATAFLOWS_ON_CORES = {"auto": 0, "latency": 1, "throughput": 2, "row_split": 3}
 COLLECTIVES = {

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..compiler.ops import Op
+from ..compiler.parallel import expert_ranks
 from ..compiler.program import CompiledProgram, compile_link, compile_program, pipeline
 from ..core import layout
 from ..core._core import MEASURED_SIZES, Program
@@ -42,7 +43,7 @@ class Machine:
     """One replica: the stages of its pipeline, each for one device of its tensor-parallel group of `device_count`.
 
     Equal stages share one program. `link` carries a batch from stage to stage, if there are several. `kv_bytes` is per element of
-    the KV cache.
+    the KV cache. `expert_ranks` such replicas share their experts.
     """
 
     stages: tuple[Executable, ...]
@@ -50,6 +51,7 @@ class Machine:
     device: Device
     device_count: int
     kv_bytes: float
+    expert_ranks: int = 1
 
     @property
     def compiled(self) -> CompiledProgram:
@@ -89,8 +91,12 @@ class Machine:
             result += [Operator(i // 2 + 1, name, op, times) for name, op, times in rows]
         return result
 
-    def step(self, q_len: list[int], past: list[int], emit_count: int, *, exact: bool = False) -> tuple[Any, np.ndarray]:
+    def step(
+        self, q_len: list[int], past: list[int], emit_count: int, *, exact: bool = False, group_tokens: int = 0
+    ) -> tuple[Any, np.ndarray]:
         """Execute one step of sequences with `q_len` new tokens after `past` cached ones.
+
+        `group_tokens` of all ranks that share experts, this one's included; 0: all have as many as this one.
 
         Returns
         -------
@@ -101,7 +107,7 @@ class Machine:
         done: dict[Program, tuple[Any, np.ndarray]] = {}
         for part in self.chain:
             if part.core not in done:
-                done[part.core] = part.core.step(*batch, exact=exact, per_op=True)
+                done[part.core] = part.core.step(*batch, exact=exact, per_op=True, group_tokens=group_tokens)
         results = [done[part.core] for part in self.chain]
         if len(results) == 1:
             return results[0]
@@ -114,26 +120,35 @@ class Machine:
 def build(experiment: Experiment) -> Machine:
     """Compile the experiment and bind it to its device; `SpecError` or `CapacityError` if it cannot run."""
     device, serving = experiment.device, experiment.serving
-    if serving.device_count * serving.pipeline_parallel_size > 1 and device.p2p is None:
+    ranks = expert_ranks(serving)
+    group = ranks * serving.device_count
+    if group * serving.pipeline_parallel_size > 1 and device.p2p is None:
         raise SpecError(
             f"{device.name} has no links to other devices; give p2p: {{bandwidth: ..., latency: ...}}", ("device", "p2p")
         )
-    if serving.device_count > 1 and device.p2p is not None and device.p2p.kind and serving.tp_algorithm != "auto":
+    if group > 1 and device.p2p is not None and device.p2p.kind and serving.tp_algorithm != "auto":
         raise SpecError(
             f"tp_algorithm {serving.tp_algorithm} does not apply to links of kind {device.p2p.kind}, on which NCCL chooses; "
             "use auto, or set device.p2p.kind to null",
             ("serving", "tp_algorithm"),
         )
+    for count in (serving.device_count, group) if serving.tp_algorithm == "recursive" else ():
+        if count & (count - 1):
+            raise SpecError(
+                f"tp_algorithm recursive takes 1, 2, 4, 8, .. devices, not {count}; use auto or ring", ("serving", "tp_algorithm")
+            )
     plan = pipeline(experiment)
     fields, noc, p2p = _fields(experiment), device_network(device), links(device.p2p, serving.device_count)
+    experts = links(device.p2p, group) if ranks > 1 else None
 
     def bind(compiled: CompiledProgram) -> Executable:
-        program = Program(fields, noc, p2p, *compiled.arrays(), serving.max_num_batched_tokens, serving.block_size)
+        program = Program(fields, noc, p2p, *compiled.arrays(), serving.max_num_batched_tokens, serving.block_size, experts)
         return Executable(compiled, program)
 
     programs = {stage: bind(compile_program(experiment, stage)) for stage in dict.fromkeys(plan)}
     link = bind(compile_link(experiment)) if len(plan) > 1 else None
-    return Machine(tuple(programs[s] for s in plan), link, device, serving.device_count, experiment.model.kv_cache_bytes)
+    kv_bytes = experiment.model.kv_cache_bytes
+    return Machine(tuple(programs[s] for s in plan), link, device, serving.device_count, kv_bytes, ranks)
 
 
 def _dram(device: Device) -> tuple[int, float, float, float, float, float, float]:
@@ -147,12 +162,12 @@ def _dram(device: Device) -> tuple[int, float, float, float, float, float, float
 
 
 def _measured(device: Device, count: int) -> np.ndarray | None:
-    """Seconds of collectives among `count` devices whose links take NCCL's time: all-reduce, all-gather, all-to-all, send of
-    2^(i/4) bytes; None where messages are simulated."""
+    """Seconds of collectives among `count` devices whose links take NCCL's time: all-reduce, all-gather, all-to-all, send,
+    reduce-scatter of 2^(i/4) bytes; None where messages are simulated."""
     if device.p2p is None or device.p2p.kind is None:
         return None
     sizes = 2.0 ** (np.arange(MEASURED_SIZES) / 4)
-    ops = ("all_reduce", "all_gather", "alltoall", "send_recv")
+    ops = ("all_reduce", "all_gather", "alltoall", "send_recv", "reduce_scatter")
     return np.concatenate([collective_seconds(device.p2p, op, max(count, 2), sizes) for op in ops])
 
 
@@ -160,6 +175,7 @@ def _fields(experiment: Experiment) -> dict[str, Any]:
     """The fields of hda_device_t."""
     device, serving, model = experiment.device, experiment.serving, experiment.model
     array, tree = device.core.systolic_array, device.core.mac_tree
+    ranks = expert_ranks(serving)
     return {
         "frequency": device.frequency,
         "core_count": device.core_count,
@@ -176,6 +192,8 @@ def _fields(experiment: Experiment) -> dict[str, Any]:
         "device_count": serving.device_count,
         "p2p_bandwidth": device.p2p.bandwidth if device.p2p else 1.0,
         "measured": _measured(device, serving.device_count),
+        "rank_count": ranks,
+        "expert_measured": _measured(device, ranks * serving.device_count) if ranks > 1 else None,
         "dataflow": layout.DATAFLOWS_ON_CORES[device.dataflow],
         "launch_overhead": device.launch_overhead,
         "prefetch": device.prefetch,

@@ -26,7 +26,8 @@ class Serving(Spec):
     four times, ``all_reduce`` splits every weight by rows and reduces four times (papers.md 3.8). `tp_algorithm` ``auto`` takes
     the fastest for each size; ``direct`` all-reduce sends every partial sum to everyone, ``two_shot`` scatters and gathers.
 
-    With `enable_expert_parallel` each device of the group holds whole experts, and tokens travel to them.
+    With `enable_expert_parallel` each device holds whole experts, and tokens travel to them, between all data_parallel_size x
+    device_count devices, by `all2all_backend` (vLLM's default is ``allgather_reducescatter``; ``all_to_all`` stands for DeepEP).
     `pipeline_parallel_size` groups hold consecutive layers each, and work on different batches at the same time.
     `data_parallel_size` replicas of all that serve requests of their own; with expert parallelism they share the experts and
     work in lockstep. `router` says who gets a request: ``vllm`` is its data-parallel client's rule (least 4 x waiting + running).
@@ -43,6 +44,7 @@ class Serving(Spec):
     pipeline_parallel_size: DeviceCount = 1
     data_parallel_size: DeviceCount = 1
     enable_expert_parallel: bool = False
+    all2all_backend: Literal["all_to_all", "allgather_reducescatter"] = "all_to_all"
     scheduler: Scheduler = "vllm"
     router: Router = "vllm"
     max_num_seqs: BatchCount = 256
@@ -88,8 +90,9 @@ class Serving(Spec):
         """The devices in words: ``4 x ador`` (tensor parallel only), ``2 x 4 x ador (pipeline x tensor)``."""
         sizes = [("data", self.data_parallel_size if replicas else 1), ("pipeline", self.pipeline_parallel_size)]
         sizes = [(name, size) for name, size in sizes if size > 1]
-        experts = self.enable_expert_parallel and self.device_count > 1
+        ranks = self.data_parallel_size if self.enable_expert_parallel else 1
+        experts = self.enable_expert_parallel and ranks == 1 and self.device_count > 1
         if self.device_count > 1 or not sizes:
             sizes.append(("tensor and expert" if experts else "tensor", self.device_count))
-        names = " x ".join(name for name, _ in sizes)
+        names = " x ".join(name for name, _ in sizes) + (f", experts over {ranks * self.device_count}" if ranks > 1 else "")
         return " x ".join([*(str(size) for _, size in sizes), device]) + (f" ({names})" if names != "tensor" else "")

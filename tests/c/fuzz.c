@@ -406,17 +406,22 @@ static void make_device(bytes_t *in, machine_t *machine) {
         .dataflow = in->tame || byte(in) < 250 ? byte(in) % 4 : byte(in) - 128,
         .device_count = byte(in) % 3 == 0 ? 1 : integer(in, 1, machine->links.links.device_count),
         .links = machine->links.links,
+        .expert_links = machine->links.links,
         .launch_overhead = byte(in) % 2 ? 0 : number(in, 1e-9, 1e-5),
         .activation_bytes = number(in, 0.5, 4),
         .kv_bytes = number(in, 0.5, 4),
     };
+    const int64_t ranks = d->device_count > 0 ? d->links.device_count / d->device_count : 1;
+    d->rank_count = in->tame || byte(in) < 250 ? byte(in) % (ranks + 1) : byte(in) - 128;
     /* the bound is that of a device's fastest links together */
     for (int64_t i = 0; i < d->links.link_count; i++) d->p2p_bandwidth += d->links.bandwidth[i];
 }
 
 static void make_op(bytes_t *in, int64_t place, hda_op_t *op) {
     *op = (hda_op_t){
-        .kind = byte(in) % 7, .rows = byte(in) % 4, .sync = byte(in) % 5, .gather = byte(in) % 2};
+        .kind = byte(in) % 7, .rows = byte(in) % 5, .sync = byte(in) % 6, .gather = byte(in) % 2};
+    if (in->tame && op->kind != HDA_OP_EXPERTS && op->kind != HDA_OP_VECTOR)
+        op->rows %= HDA_ROWS_GROUP;
     if (in->tame && op->kind == HDA_OP_STORE) op->sync = HDA_SYNC_NONE;
     op->elementwise = op->kind == HDA_OP_VECTOR && byte(in) % 2;
     if (byte(in) > 252 && !in->tame) op->kind = byte(in) - 128;
@@ -505,7 +510,8 @@ static void run_steps(bytes_t *in, hda_program_t *program, const machine_t *mach
     hda_op_step_t per_op[OPS];
     hda_step_t step;
     for (int turns = 1 + byte(in) % 3; turns > 0; turns--) {
-        hda_batch_t batch = {small(in, 1, SEQUENCES), q_len, past, small(in, 0, SEQUENCES), 0};
+        hda_batch_t batch = {small(in, 1, SEQUENCES), q_len, past, small(in, 0, SEQUENCES),
+                             byte(in) % 2 ? 0 : small(in, 0, 200)};
         if (batch.sequence_count > SEQUENCES)
             batch.sequence_count = SEQUENCES; /* the arrays end there */
         for (int64_t i = 0; i < SEQUENCES; i++) {

@@ -94,6 +94,68 @@ static void refused_steps(void) {
     hda_program_destroy(program);
 }
 
+/* Two ranks of one device share experts: operators 6 and 7 stay where they are, but op 7 sees the tokens of both. */
+static void ranks(void) {
+    tiny_t tiny;
+    hda_program_t *program;
+    tiny_init(&tiny);
+    tiny.device.device_count = 1;
+    tiny.device.rank_count = 2;
+    tiny.device.expert_links = tiny.device.links;
+    tiny.ops[7].rows = HDA_ROWS_GROUP;
+    tiny.ops[7].sync = HDA_SYNC_ALL_TO_ALL;
+    tiny.ops[7].experts = 4;
+    tiny.ops[7].group = 2;
+    CHECK_INT(tiny_create(&tiny, &program), HDA_OK);
+    const int64_t q_len[2] = {1, 3}, past[2] = {5, 0};
+    hda_batch_t batch = {2, q_len, past, 2, 0};
+    hda_step_t step, same;
+    hda_op_step_t ops[TINY_OPS];
+    CHECK_INT(hda_program_step(program, &batch, 0, &step, NULL), HDA_OK);
+    batch.group_tokens = 8; /* 2 ranks x 4 tokens, which is the default */
+    CHECK_INT(hda_program_step(program, &batch, 0, &same, ops), HDA_OK);
+    CHECK(memcmp(&step, &same, sizeof step) == 0);
+    /* twice: 8 tokens x 2 experts / 2 devices rows of 64 x 96; 8 x 128 bytes, of which a device has half and sends half */
+    CHECK_NEAR(ops[7].useful_macs, 2 * 8 * 64 * 96, 0);
+    CHECK_NEAR(ops[7].p2p_bytes, 2 * 8 * 128 / 4, 0);
+    CHECK_NEAR(ops[6].useful_macs, 2 * 4 * 64 * 64, 0);
+    CHECK_NEAR(ops[6].p2p_bytes, 0, 0); /* alone in its rank */
+    batch.group_tokens = 5; /* the other rank has one: this one sends as if both had 4 */
+    CHECK_INT(hda_program_step(program, &batch, 0, &step, ops), HDA_OK);
+    CHECK_NEAR(ops[7].useful_macs, 2 * 5 * 64 * 96, 0);
+    CHECK_NEAR(ops[7].p2p_bytes, 2 * 8 * 128 / 4, 0);
+    CHECK_INT(hda_program_step(program, &batch, HDA_EXACT, &same, NULL), HDA_OK);
+    CHECK_NEAR(same.time, step.time, 1e-9 * step.time);
+    hda_batch_t empty = {0, q_len, past, 0, 5}; /* no sequences: the experts alone */
+    CHECK_INT(hda_program_step(program, &empty, 0, &step, ops), HDA_OK);
+    for (int i = 0; i < TINY_OPS; i++)
+        CHECK((ops[i].dram_bytes > 0 || ops[i].p2p_bytes > 0 || ops[i].exposed > 0) == (i == 7));
+    CHECK_NEAR(ops[7].useful_macs, 2 * 5 * 64 * 96, 0);
+    CHECK_NEAR(ops[7].p2p_bytes, 2 * 5 * 128 / 4, 0);
+    CHECK(step.time > 0 && step.bound <= step.time);
+    CHECK_INT(hda_program_step(program, &empty, HDA_EXACT, &same, NULL), HDA_OK);
+    CHECK_NEAR(same.time, step.time, 1e-9 * step.time);
+    const struct {
+        int64_t count, group;
+        hda_status_t status;
+    } cases[] = {
+        {2, 3, HDA_E_RANGE},    {2, -1, HDA_E_RANGE},           {0, 0, HDA_E_RANGE},
+        {2, 4, HDA_OK},         {2, 4 + TINY_ROWS, HDA_OK},     {2, 5 + TINY_ROWS, HDA_E_STEP},
+        {0, TINY_ROWS, HDA_OK}, {0, TINY_ROWS + 1, HDA_E_STEP}, {0, INT64_MAX, HDA_E_STEP}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const hda_batch_t b = {cases[i].count, q_len, past, 0, cases[i].group};
+        CHECK_INT(hda_program_step(program, &b, 0, &step, NULL), cases[i].status);
+    }
+    hda_program_destroy(program);
+    program = create(); /* shares nothing: there are no others' tokens */
+    batch.group_tokens = 4;
+    CHECK_INT(hda_program_step(program, &batch, 0, &step, NULL), HDA_OK);
+    batch.group_tokens = 5;
+    CHECK_INT(hda_program_step(program, &batch, 0, &step, NULL), HDA_E_RANGE);
+    CHECK_INT(hda_program_step(program, &empty, 0, &step, NULL), HDA_E_RANGE);
+    hda_program_destroy(program);
+}
+
 static void mapping(void) {
     hda_program_t *program = create();
     hda_mapping_t mapped;
@@ -162,6 +224,7 @@ static void refused_programs(void) {
     REFUSE(device.p2p_bandwidth, 0, NAN);
     REFUSE(device.device_count, 3); /* the links are those of two */
     REFUSE(device.links.device_count, 0, 1, 3);
+    REFUSE(device.rank_count, -1, 2, above); /* the ranks have no links */
     REFUSE(device.links.node_count, 0, 1);
     REFUSE(device.links.link_count, -1, 0, 1);
     REFUSE(device_to[1], -1, TINY_DEVICES);
@@ -176,8 +239,9 @@ static void refused_programs(void) {
     REFUSE(next_link[0], -2, 0);
 
     REFUSE(ops[2].kind, -1, 7);
-    REFUSE(ops[2].rows, -1, 4);
-    REFUSE(ops[2].sync, -1, 5);
+    REFUSE(ops[2].rows, -1, 4, 5); /* 4, of all ranks, are those of experts and vector operators */
+    REFUSE(ops[7].rows, -1, 5);
+    REFUSE(ops[2].sync, -1, 6);
     REFUSE(ops[2].sync_bytes, -1, NAN, INFINITY);
     REFUSE(ops[5].sync, 1, 2, 3, 4); /* a store */
     REFUSE(ops[2].after[0], -3, 1, 2,
@@ -505,6 +569,7 @@ static void refused_serving(void) {
 int main(void) {
     steps();
     refused_steps();
+    ranks();
     mapping();
     refused_programs();
     dataflows();

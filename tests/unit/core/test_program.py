@@ -182,7 +182,7 @@ def test_devices_out_of_range(change: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"kind": 7}, {"rows": 4}, {"sync": 5}, {"after": (0, -2)}, {"after": (-3, -2)}, {"k": 0}, {"n": -1},
+        {"kind": 7}, {"rows": 4}, {"rows": 5}, {"sync": 6}, {"after": (0, -2)}, {"after": (-3, -2)}, {"k": 0}, {"n": -1},
         {"k": 2**33, "n": 2**33}, {"weight_bytes": 0.0}, {"weight_bytes": float("nan")}, {"sync_bytes": -1.0},
         op("experts", experts=2, top_k=3), op("decode_attention"), op("decode_attention", **{**ATTENTION, "window": -1}),
         op("prefill_attention", **{**ATTENTION, "group": 2**21}),
