@@ -5,7 +5,6 @@ output tokens pooled over requests (ADOR's TBT), E2EL = last token - arrival. Pe
 statistics (numpy's default).
 """
 
-import math
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from .core import layout
 from .core.layout import CAUSES, REQUEST_STATES, UNITS
 from .device.bound import request_bounds
 from .serving.engine import Served
+from .serving.gaps import Gaps
 from .serving.pools import Servers
 from .spec.workload import SLO
 
@@ -24,33 +24,27 @@ _FINISHED = REQUEST_STATES.index("finished")
 _REJECTED = REQUEST_STATES.index("rejected")
 
 
-def weighted_percentile(values: Floats, counts: npt.NDArray[np.int64], q: float) -> float:
-    """`numpy.percentile(numpy.repeat(values, counts), q)` without the repetition, for values in rising order.
-
-    Raises ValueError if there is nothing to rank.
-    """
-    ends = np.cumsum(counts)
-    if not ends.size or ends[-1] == 0:
-        raise ValueError("no values")
-    position = (int(ends[-1]) - 1) * q / 100.0
-    low = math.floor(position)
-    below, above = (float(values[np.searchsorted(ends, i, side="right")]) for i in (low, min(low + 1, int(ends[-1]) - 1)))
-    return below + (above - below) * (position - low)
+def _keys(name: str) -> list[str]:
+    return [f"{k}_{name}_ms" for k in ("mean", "median", "std", *(f"p{p}" for p in PERCENTILES))]
 
 
-def _statistics(name: str, seconds: Floats, counts: npt.NDArray[np.int64] | None = None) -> dict[str, float | None]:
+def _statistics(name: str, seconds: Floats) -> dict[str, float | None]:
     """mean, median, std and percentiles in ms; None where there is nothing to measure."""
-    keys = [f"{k}_{name}_ms" for k in ("mean", "median", "std", *(f"p{p}" for p in PERCENTILES))]
-    if counts is None:
-        counts = np.ones(seconds.size, np.int64)
-    if not counts.sum():
-        return dict.fromkeys(keys)
-    order = np.argsort(seconds, kind="stable")
-    values, weights = seconds[order] * 1e3, counts[order]
-    mean = float(np.average(values, weights=weights))
-    std = math.sqrt(float(np.average((values - mean) ** 2, weights=weights)))
-    ranks = [weighted_percentile(values, weights, p) for p in (50, *PERCENTILES)]
-    return dict(zip(keys, [mean, ranks[0], std, *ranks[1:]], strict=True))
+    if not seconds.size:
+        return dict.fromkeys(_keys(name))
+    values = np.sort(seconds)
+    values *= 1e3
+    ranks = np.percentile(values, (50, *PERCENTILES)).tolist()
+    return dict(zip(_keys(name), [float(values.mean()), ranks[0], float(values.std()), *ranks[1:]], strict=True))
+
+
+def _gap_statistics(gaps: Gaps) -> dict[str, float | None]:
+    """The same of inter-token latencies."""
+    if not gaps.count():
+        return dict.fromkeys(_keys("itl"))
+    mean, std = gaps.moments()
+    ranks = gaps.percentiles((50, *PERCENTILES))
+    return dict(zip(_keys("itl"), [1e3 * value for value in (mean, ranks[0], std, *ranks[1:])], strict=True))
 
 
 def request_times(served: Served) -> dict[str, Floats]:
@@ -101,28 +95,34 @@ def summarise(served: Served, slo: SLO) -> dict[str, Any]:
     }
     for name in ("ttft", "tpot", "e2el"):
         result |= _statistics(name, times[name][~np.isnan(times[name])])
-    result |= _statistics("itl", served.gaps["seconds"], served.gaps["count"])
-    result["bound"] = _bounds(served)
+    result |= _gap_statistics(served.itl)
+    result["bound"] = _bounds(served, times)
     pools = [_pool(served, i, duration) for i in range(len(served.pools))]
     return result | (pools[0] if len(pools) == 1 else {"pools": pools})
 
 
-def _bounds(served: Served) -> dict[str, float | None]:
+#: Requests whose bounds are worked out at a time; it takes twenty numbers for each.
+_AT_ONCE = 65_536
+
+
+def _bounds(served: Served, times: dict[str, Floats]) -> dict[str, float | None]:
     """The same statistics of each request's lower bound, over the same requests; of several pools that could serve the least."""
     out, requests = served.outcomes, served.requests
-    decoding = [pool for pool in served.pools if pool.role != "prefill"]
-    starting = [pool for pool in served.pools if pool.role != "decode"]
-    first, later = (
-        [request_bounds(pool.machine, requests.input_len, requests.output_len, out["cached"]) for pool in pools]
-        for pools in (starting, decoding)
-    )
-    ttft = np.minimum.reduce([b.ttft for b in first])
-    itl, tpot = np.minimum.reduce([b.itl for b in later]), np.minimum.reduce([b.tpot for b in later])
-    times = request_times(served)
-    result: dict[str, float | None] = {}
+    ttft, tpot, gaps = np.empty(len(requests)), np.empty(len(requests)), Gaps()
+    for start in range(0, len(requests), _AT_ONCE):
+        own = slice(start, start + _AT_ONCE)
+        sizes = requests.input_len[own], requests.output_len[own], out["cached"][own]
+        bounds = [(pool.role, request_bounds(pool.machine, *sizes)) for pool in served.pools]
+        ttft[own] = np.minimum.reduce([b.ttft for role, b in bounds if role != "decode"])
+        least = np.minimum.reduce([b.itl for role, b in bounds if role != "prefill"])
+        rows = np.empty(least.size, layout.GAP)
+        rows["seconds"], rows["count"] = least, np.maximum(out["generated"][own] - 1, 0)
+        gaps.append(rows)
+        tpot[own] = np.minimum.reduce([b.tpot for role, b in bounds if role != "prefill"])
+    result = _gap_statistics(gaps)
     for name, seconds in (("ttft", ttft), ("tpot", tpot), ("e2el", ttft + (requests.output_len - 1) * tpot)):
         result |= _statistics(name, seconds[~np.isnan(times[name])])
-    return result | _statistics("itl", itl, np.maximum(out["generated"] - 1, 0))
+    return result
 
 
 def _pool(served: Served, index: int, duration: float) -> dict[str, Any]:

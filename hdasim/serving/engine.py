@@ -10,6 +10,7 @@ import numpy.typing as npt
 from ..core import layout
 from ..core._core import Serve
 from ..errors import SpecError
+from .gaps import Gaps
 from .pools import Servers
 from .requests import Requests
 
@@ -29,8 +30,8 @@ class Served:
     ----------
     outcomes
         REQUEST array of `core.layout`, by request. `rank` and `decode_rank` count the ranks of all instances.
-    gaps
-        GAP array: inter-token latencies.
+    itl
+        Inter-token latencies; `gaps` is their GAP array.
     totals
         TOTALS array, by instance: sums over its steps.
     pools, instances
@@ -45,13 +46,18 @@ class Served:
 
     requests: Requests
     outcomes: np.ndarray
-    gaps: np.ndarray
+    itl: Gaps
     totals: np.ndarray
     pools: Sequence[Servers]
     instances: npt.NDArray[np.int64]
     program_time: list[npt.NDArray[np.float64]]
     interrupted: bool
     steps: np.ndarray = field(default_factory=lambda: np.zeros(0, layout.STEP_RECORD))
+
+    @property
+    def gaps(self) -> np.ndarray:
+        """GAP array: inter-token latencies."""
+        return self.itl.array()
 
 
 def serve(
@@ -88,7 +94,7 @@ def serve(
     _check_hashes(pools, requests)
     loop = Serve(described, layout.ROUTERS[router], *_arrays(requests))
     parts: list[np.ndarray] = []
-    gaps: list[np.ndarray] = []
+    gaps = Gaps()
     steps, interrupted = 0, False
     try:
         while True:
@@ -96,7 +102,7 @@ def serve(
             if not count:
                 break
             steps += count
-            gaps.append(new_gaps.copy())
+            gaps.append(new_gaps)
             if some is not None and sink is not None:
                 sink(some)
             if some is not None and keep_steps:
@@ -112,8 +118,7 @@ def serve(
     index = np.repeat(np.arange(len(pools)), [pool.instances for pool in pools])
     times = [loop.busy(i) for i in range(len(described))]
     kept = {"steps": np.concatenate(parts)} if parts else {}
-    all_gaps = np.concatenate(gaps) if gaps else np.zeros(0, layout.GAP)
-    return Served(requests, loop.requests(), all_gaps, loop.totals(), pools, index, times, interrupted, **kept)
+    return Served(requests, loop.requests(), gaps, loop.totals(), pools, index, times, interrupted, **kept)
 
 
 def _arrays(requests: Requests) -> list[Any]:
