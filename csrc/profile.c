@@ -67,7 +67,9 @@ static double grid_at(const hda_grid_t *grid, const double at[4], int64_t place,
             weight *= upper ? share[d] : 1.0 - share[d];
             if (upper && share[d] > 0.0) index += step[d];
         }
-        if (weight != 0.0) sum += weight * grid->values[index];
+        if (weight == 0.0) continue;
+        if (!grid->known[index]) leaves(leave, place, at[0], 0.0);
+        sum += weight * grid->values[index];
     }
     return sum;
 }
@@ -107,18 +109,30 @@ static hda_status_t sum_batch(const hda_batch_t *batch, batch_sum_t *sum) {
     return HDA_OK;
 }
 
-static double attention(const hda_profile_t *profile, const batch_sum_t *sum, leave_t *leave) {
-    const int mixed = sum->fresh > 0;
-    const hda_grid_t *grid = mixed ? &profile->mixed : &profile->decode;
-    const int64_t place = mixed ? HDA_OUTSIDE_MIXED : HDA_OUTSIDE_DECODE;
-    const double n = (double)sum->decodes, mean = sum->decodes ? sum->contexts / n : 0.0;
-    double at[4] = {(double)sum->fresh, (double)sum->cached, n, mean};
-    const double even = grid_at(grid, at, place, leave);
-    const int64_t last = profile->alpha_count - 1;
-    const double alpha = profile->alpha[mixed][hda_min64(sum->decodes, last)];
-    if (alpha == 0.0 || sum->longest <= mean) return even;
-    at[3] = sum->longest;
+/* A grid at the mean context, and alpha of the way to the longest. */
+static double uneven(const hda_grid_t *grid, double alpha, double at[4], double longest,
+                     int64_t place, leave_t *leave) {
+    const double mean = at[3], even = grid_at(grid, at, place, leave);
+    if (alpha == 0.0 || longest <= mean) return even;
+    at[3] = longest;
     return even + alpha * (grid_at(grid, at, place, leave) - even);
+}
+
+static double attention(const hda_profile_t *profile, const batch_sum_t *sum, leave_t *leave) {
+    const int64_t n = sum->decodes, entry = hda_min64(n, profile->alpha_count - 1);
+    const double mean = n > 0 ? sum->contexts / (double)n : 0.0;
+    double at[4] = {(double)sum->fresh, (double)sum->cached, (double)n, mean}, time = 0.0;
+    if (sum->fresh > 0 && !profile->separate)
+        return uneven(&profile->mixed, profile->alpha[1][entry], at, sum->longest,
+                      HDA_OUTSIDE_MIXED, leave);
+    if (sum->fresh > 0) {
+        at[2] = at[3] = 0.0;
+        time = grid_at(&profile->mixed, at, HDA_OUTSIDE_MIXED, leave);
+    }
+    if (n == 0) return time;
+    double alone[4] = {0.0, 0.0, (double)n, mean};
+    return time + uneven(&profile->decode, profile->alpha[0][entry], alone, sum->longest,
+                         HDA_OUTSIDE_DECODE, leave);
 }
 
 hda_status_t hda_profile_step(const hda_profile_t *profile, const hda_batch_t *batch,

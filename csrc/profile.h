@@ -10,6 +10,7 @@ typedef struct {
     int64_t counts[4];    /* points of each axis, at least 1 */
     const double *axes;   /* one axis after the other */
     const double *values; /* seconds, the last axis fastest */
+    const uint8_t *known; /* 0: that value is extrapolated, as nothing was measured there */
 } hda_grid_t;
 
 /* Lines and axes in which a step can lie outside its table. */
@@ -39,6 +40,7 @@ typedef struct {
     const double *alpha[2];  /* by decoding sequences, without and with prompts beside them */
     hda_grid_t decode;       /* attention without prompts: axes 0, 0, sequences, context */
     hda_grid_t mixed;        /* with: new tokens, cached tokens, sequences, context */
+    int32_t separate; /* prompts and decodes run one after the other: `mixed` holds prompts alone */
     int32_t extrapolate;
     hda_outside_t *outside; /* counts what was extrapolated, and tells what an error was about */
 } hda_profile_t;
@@ -50,11 +52,12 @@ hda_status_t hda_profile_check(const hda_profile_t *profile);
  *
  *     time = tokens(T) + exchange(T) + sequences(e) + gather(e) + group(G) + attention
  *     attention = t(mean) + alpha (t(max) - t(mean)),   t(c) = grid(new, cached, n, c)
+ *               or, `separate`, that without prompts + grid(new, cached, 0, 0)
  *
  * T tokens of the step, e sequences that emit, G tokens of all ranks (group_tokens), n decoding sequences with contexts of c tokens (the
  * one computed now included), `new` and `cached` tokens of the prompts. t is linear between neighbouring points along every axis;
  * alpha is what unequal contexts cost, measured (LLMServingSim 2.0, skew.csv). Below the first point of an axis counts the first
- * point. Past the last: HDA_E_GRID, or with `extrapolate` the line through the last two, and `outside` counts the step.
+ * point. Past the last, or where nothing is known: HDA_E_GRID, or with `extrapolate` the line through the last two, and `outside` counts the step.
  *
  * HDA_E_RANGE: no sequence, or sizes out of range (see hda_batch_t).
  *

@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memcpy
 
 from ..errors import CoreError
@@ -148,6 +148,7 @@ cdef extern from "profile.h":
         int64_t counts[4]
         const double *axes
         const double *values
+        const uint8_t *known
     ctypedef struct hda_outside_t:
         int64_t steps, place
         double value, most
@@ -160,7 +161,7 @@ cdef extern from "profile.h":
         const double *group
         const double *alpha[2]
         hda_grid_t decode, mixed
-        int32_t extrapolate
+        int32_t separate, extrapolate
         hda_outside_t *outside
     hda_status_t hda_profile_check(const hda_profile_t *)
     hda_status_t hda_profile_step(const hda_profile_t *, const hda_batch_t *, hda_step_t *) nogil
@@ -486,7 +487,7 @@ cdef class Program:
 
 cdef class Profile:
     """A device as operator tables; keeps the arrays that C borrows. `tables` is a dict with the fields of hda_profile_t: arrays of
-    float64, and for each of its grids (list of four axes, values)."""
+    float64, and for each of its grids (list of four axes, values, known as uint8)."""
 
     cdef hda_profile_t profile
     cdef hda_outside_t left
@@ -503,7 +504,7 @@ cdef class Profile:
         p.alpha[0] = self._keep(tables["alpha"], 2 * p.alpha_count)
         p.alpha[1] = p.alpha[0] + p.alpha_count
         p.decode, p.mixed = self._grid(tables["decode"]), self._grid(tables["mixed"])
-        p.extrapolate, p.outside = extrapolate, &self.left
+        p.separate, p.extrapolate, p.outside = tables["separate"], extrapolate, &self.left
         _check(hda_profile_check(p))
 
     cdef const double *_keep(self, array, Py_ssize_t least) except? NULL:
@@ -512,11 +513,13 @@ cdef class Profile:
 
     cdef hda_grid_t _grid(self, grid) except *:
         cdef hda_grid_t result
-        axes, values = grid
+        axes, values, known = grid
         for i in range(4):
             result.counts[i] = axes[i].size
         result.axes = self._keep(np.concatenate(axes), 4)
         result.values = self._keep(values, np.prod([axis.size for axis in axes]))
+        self.kept.append(known)
+        result.known = <const uint8_t *>_address(known, np.uint8, values.size)
         return result
 
     @property
