@@ -17,8 +17,8 @@ static hda_status_t check(const hda_instance_t *instances, int64_t instance_coun
         if (c->max_num_seqs < 1 || c->max_num_batched_tokens < 1 || c->block_size < 1 ||
             c->block_count < 0 || c->block_count > INT32_MAX - 1 || !(c->host_overhead >= 0) ||
             isinf(c->host_overhead) || c->policy < 0 || c->policy > HDA_POLICY_CUSTOM ||
-            s->program_count < 1 || s->program_count % 2 == 0 ||
-            s->program_count > (int64_t)1 << 20 || s->rank_count < 1 ||
+            s->program_count < 1 || (s->profile != NULL && s->program_count != 1) ||
+            s->program_count % 2 == 0 || s->program_count > (int64_t)1 << 20 || s->rank_count < 1 ||
             s->rank_count > (int64_t)1 << 20 || s->role < 0 || s->role > HDA_ROLE_DECODE ||
             !(s->kv_bytes >= 0) || !(s->kv_bandwidth > 0) || !(s->kv_latency >= 0) ||
             isinf(s->kv_latency) || !(s->kv_overlap >= 0) || !(s->kv_overlap <= 1))
@@ -65,9 +65,10 @@ static hda_status_t create_instance(hda_serve_t *serve, instance_t *instance,
         !instance->results || !instance->flights)
         return HDA_E_MEMORY;
     for (int64_t i = 0; i < spec->program_count; i++) {
-        instance->programs[i] = spec->programs[i];
         instance->first[i] = 0;
-        while (spec->programs[instance->first[i]] != spec->programs[i]) instance->first[i]++;
+        instance->programs[i] = spec->profile ? NULL : spec->programs[i];
+        while (instance->programs[instance->first[i]] != instance->programs[i])
+            instance->first[i]++;
     }
     const int64_t seqs = hda_min64(spec->config.max_num_seqs, serve->requests->count);
     for (int64_t i = 0; i < instance->most_flying; i++) {

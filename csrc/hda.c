@@ -12,6 +12,7 @@ const char *hda_status_str(int status) {
         case HDA_E_STOPPED: return "stopped";
         case HDA_E_LONG: return "more work than allowed";
         case HDA_E_UNDEFINED: return "the reference divides by zero here";
+        case HDA_E_GRID: return "the step lies outside the operator tables";
         default: return "unknown status";
     }
 }

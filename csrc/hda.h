@@ -15,6 +15,7 @@ typedef enum {
     HDA_E_STOPPED = 7,   /* the caller asked to stop */
     HDA_E_LONG = 8,      /* more work than the caller allowed */
     HDA_E_UNDEFINED = 9, /* the reference divides by zero here */
+    HDA_E_GRID = 10,     /* the step lies outside the operator tables */
 } hda_status_t;
 
 /* A sentence that describes a status code; never NULL. */

@@ -77,9 +77,15 @@ static hda_status_t execute_ranks(const instance_t *instance, hda_program_t *pro
     for (int64_t r = 0; r < ranks; r++) {
         const hda_rank_batch_t *b = &flight->batches[r];
         const hda_batch_t batch = {b->count, b->q_len, b->past, b->emit_count, tokens};
-        hda_step_t own;
-        const hda_status_t status =
-            hda_program_step(program, &batch, 0, r == 0 ? step : &own, NULL);
+        hda_step_t own = {0};
+        hda_step_t *result = r == 0 ? step : &own;
+        hda_status_t status = HDA_OK;
+        if (instance->spec.profile == NULL)
+            status = hda_program_step(program, &batch, 0, result, NULL);
+        else if (b->count > 0)
+            status = hda_profile_step(instance->spec.profile, &batch, result);
+        else
+            *result = own; /* no slower than the others, which have tokens */
         if (status != HDA_OK) return status;
         if (r == 0) continue;
         add(step, &own);

@@ -20,6 +20,7 @@
 #define HDA_SERVE_H
 
 #include "policy.h"
+#include "profile.h"
 #include "program.h"
 
 typedef enum {
@@ -34,9 +35,11 @@ typedef enum {
 
 typedef enum { HDA_ROLE_BOTH = 0, HDA_ROLE_PREFILL = 1, HDA_ROLE_DECODE = 2 } hda_role_t;
 
-/* One instance. `programs` are borrowed, an odd number of them (stage, link, stage, ..), and may repeat. */
+/* One instance. `programs` are borrowed, an odd number of them (stage, link, stage, ..), and may repeat. With a `profile`, borrowed too, its
+ * tables take the place of the programs, and program_count is 1. */
 typedef struct {
     hda_program_t *const *programs;
+    const hda_profile_t *profile;
     int64_t program_count, rank_count;
     hda_serve_config_t config;
     int32_t role;

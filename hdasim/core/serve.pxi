@@ -36,6 +36,7 @@ cdef extern from "serve.h":
         int32_t waiting_first, index
     ctypedef struct hda_instance_t:
         hda_program_t *const *programs
+        const hda_profile_t *profile
         int64_t program_count, rank_count
         hda_serve_config_t config
         int32_t role
@@ -191,8 +192,8 @@ cdef class Serve:
     Parameters
     ----------
     instances
-        Dictionaries of the fields of hda_instance_t and hda_serve_config_t in one; `programs` is a list of `Program`, and an entry
-        `custom` is a list with a policy object for each rank.
+        Dictionaries of the fields of hda_instance_t and hda_serve_config_t in one; `programs` is a list of `Program`, empty with
+        a `profile` (`Profile`), and an entry `custom` is a list with a policy object for each rank.
     arrival, input_len, output_len
         float64 and int64 arrays of one entry per request.
     parent, hash_ids, hash_offsets
@@ -233,6 +234,7 @@ cdef class Serve:
 
     cdef int _create(self, int32_t router) except -1:
         cdef Program program
+        cdef Profile profile
         cdef hda_serve_config_t *config
         cdef hda_instance_t *spec
         specs = np.zeros(len(self.instances) * sizeof(hda_instance_t), np.uint8)
@@ -242,8 +244,13 @@ cdef class Serve:
             for j, program in enumerate(instance["programs"]):
                 handles[j] = <size_t>program.handle
             self.kept.append((handles, list(instance["programs"])))
-            spec.programs = <hda_program_t *const *>_address(handles, np.uintp, 1)
-            spec.program_count, spec.rank_count = handles.size, instance["rank_count"]
+            spec.profile, spec.programs, spec.program_count = NULL, NULL, 1
+            if instance.get("profile") is not None:
+                profile = instance["profile"]
+                spec.profile = &profile.profile
+            else:
+                spec.programs, spec.program_count = <hda_program_t *const *>_address(handles, np.uintp, 1), handles.size
+            spec.rank_count = instance["rank_count"]
             spec.role, spec.kv_bytes, spec.kv_bandwidth = instance["role"], instance["kv_bytes"], instance["kv_bandwidth"]
             spec.kv_latency, spec.kv_overlap = instance["kv_latency"], instance["kv_overlap"]
             config = &spec.config
@@ -297,6 +304,6 @@ cdef class Serve:
 
     def busy(self, int64_t instance=0):
         """Seconds for which each program of an instance ran in the steps returned so far."""
-        result = np.zeros(len(self.instances[instance]["programs"]))
+        result = np.zeros(max(len(self.instances[instance]["programs"]), 1))
         hda_serve_busy(self.handle, instance, <double *>_address(result, np.float64))
         return result

@@ -7,8 +7,10 @@ from typing import Any
 import msgspec
 
 from ..core import layout
+from ..core._core import Profile
 from ..device.latency import Machine, build
 from ..errors import SpecError
+from ..profile.machine import outside, profile
 from ..spec.cluster import Cluster, KvLink, Pool
 from ..spec.experiment import Experiment
 from ..spec.serving import SCHEDULERS, Serving
@@ -18,7 +20,7 @@ from ..spec.serving import SCHEDULERS, Serving
 class Servers:
     """A pool of `instances` equal instances, each of `ranks` data-parallel ranks in lockstep (1: none).
 
-    `place` is where its serving section stands in the experiment, for errors.
+    `profile` takes the place of the machine's programs. `place` is where the pool's serving section stands in the experiment.
     """
 
     role: str
@@ -26,6 +28,7 @@ class Servers:
     serving: Serving
     instances: int
     ranks: int
+    profile: Profile | None = None
     link: KvLink | None = None
     place: tuple[str | int, ...] = ("serving",)
 
@@ -39,7 +42,7 @@ class Servers:
         serving, own = self.serving, self.serving.scheduler not in SCHEDULERS
         policy = "custom" if own else "vllm" if serving.scheduler == "ador" else serving.scheduler
         entry = {
-            "programs": [part.core for part in self.machine.chain], "rank_count": self.ranks,
+            "programs": [] if self.profile else [part.core for part in self.machine.chain], "profile": self.profile, "rank_count": self.ranks,
             "role": layout.ROLES[self.role], "policy": layout.POLICIES[policy],
             "max_num_seqs": serving.max_num_seqs, "max_num_batched_tokens": serving.max_num_batched_tokens,
             "block_size": serving.block_size, "block_count": self.block_count,
@@ -100,4 +103,5 @@ def _servers(
     serving = experiment.serving
     replicas = serving.data_parallel_size // serving.lockstep
     link = cluster.link if cluster else None
-    return Servers(pool.role, machine, serving, pool.count * replicas, serving.lockstep, link, place)
+    tables = profile(experiment, experiment.profile) if experiment.profile else None
+    return Servers(pool.role, machine, serving, pool.count * replicas, serving.lockstep, tables, link, place)

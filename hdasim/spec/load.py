@@ -106,11 +106,13 @@ def load_device(source: str | Path) -> Device:
 
 
 def expanded(experiment: Experiment, folder: Path) -> str:
-    """The experiment in full, without presets, as YAML text for a file in `folder`; the path of its trace is relative to that."""
+    """The experiment in full, without presets, as YAML text for a file in `folder`, to which its paths are relative."""
     arrival = experiment.workload.arrival
     data = msgspec.to_builtins(experiment)
     if isinstance(arrival, TraceArrival) and not os.path.isabs(arrival.path):
         data["workload"]["arrival"]["path"] = os.path.relpath(arrival.path, folder)
+    if experiment.profile is not None and not os.path.isabs(experiment.profile.path):
+        data["profile"]["path"] = os.path.relpath(experiment.profile.path, folder)
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)
 
 
@@ -123,21 +125,24 @@ def _experiment(document: Document, folder: Path, overrides: list[Override]) -> 
     if "model" in document.data:
         document.data["model"] = _under(("model",), lambda: _model(document.data["model"], folder))
     experiment = convert(document.data, Experiment)
-    return msgspec.structs.replace(experiment, workload=_resolved(experiment.workload, folder))
+    profile = experiment.profile
+    if profile is not None:
+        profile = msgspec.structs.replace(profile, path=_found(profile.path, folder))
+    return msgspec.structs.replace(experiment, workload=_resolved(experiment.workload, folder), profile=profile)
 
 
 def _resolved(workload: Workload, folder: Path) -> Workload:
-    """The workload with the path of its trace relative to the working directory; in the file it is relative to `folder`.
-
-    An absolute path stays as it is, unless it lies below the working directory.
-    """
+    """The workload with the path of its trace relative to the working directory; in the file it is relative to `folder`."""
     arrival = workload.arrival
     if not isinstance(arrival, TraceArrival):
         return workload
-    path = os.path.relpath(folder / arrival.path)
-    if os.path.isabs(arrival.path) and path.startswith(os.pardir):
-        return workload
-    return msgspec.structs.replace(workload, arrival=msgspec.structs.replace(arrival, path=path))
+    return msgspec.structs.replace(workload, arrival=msgspec.structs.replace(arrival, path=_found(arrival.path, folder)))
+
+
+def _found(name: str, folder: Path) -> str:
+    """A path relative to the working directory; an absolute one stays as it is, unless it lies below that."""
+    path = os.path.relpath(folder / name)
+    return name if os.path.isabs(name) and path.startswith(os.pardir) else path
 
 
 def _under(path: Path_, build: Callable[[], Any]) -> Any:

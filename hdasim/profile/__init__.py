@@ -1,0 +1,1 @@
+"""Devices as operator tables: readers, and what the C core interpolates in."""
