@@ -1,6 +1,7 @@
 #include "rank.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 hda_status_t hda_rank_init(hda_rank_t *rank, hda_requests_t *requests,
                            const hda_serve_config_t *config, int32_t index) {
@@ -85,8 +86,11 @@ static void dequeue(hda_rank_t *rank, int64_t request) {
 
 static hda_status_t grow_slots(hda_rank_t *rank) {
     const int64_t capacity = hda_max64(64, 2 * rank->slot_capacity);
-    hda_sequence_t *sequences = realloc(rank->sequences, (size_t)capacity * sizeof *sequences);
+    hda_sequence_t *sequences = aligned_alloc(64, (size_t)capacity * sizeof *sequences);
     if (sequences == NULL) return HDA_E_MEMORY;
+    if (rank->slot_count > 0)
+        memcpy(sequences, rank->sequences, (size_t)rank->slot_count * sizeof *sequences);
+    free(rank->sequences);
     rank->sequences = sequences;
     int32_t *unused = realloc(rank->unused, (size_t)capacity * sizeof *unused);
     if (unused == NULL) return HDA_E_MEMORY;

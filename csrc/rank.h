@@ -67,19 +67,21 @@ typedef struct {
 
 typedef enum { HDA_ENDED = 0, HDA_ACTIVE = 1, HDA_PREEMPTED = 2, HDA_AWAY = 3 } hda_phase_t;
 
-/* A request that has started. */
+/* A request that has started. What every step touches fills one line of the cache. */
 typedef struct {
-    int64_t request, input_len, output_len;
     int64_t generated;
-    int64_t pending;   /* tokens that batches in flight will bring */
+    int32_t pending;   /* tokens that batches in flight will bring */
+    int16_t in_flight; /* batches */
+    int16_t phase;     /* hda_phase_t; HDA_AWAY: its KV blocks wait to be sent on */
     int64_t computed;  /* tokens whose keys and values are there when what is in flight has ended */
+    int64_t input_len;
+    int64_t stop;      /* tokens that it generates here: all, or one where others decode */
     int64_t pages;     /* KV blocks held */
     int64_t published; /* blocks whose content is known by a key */
-    int64_t stop;      /* tokens that it generates here: all, or one where others decode */
     double last_emit;
-    int32_t in_flight; /* batches */
-    int32_t phase;     /* hda_phase_t; HDA_AWAY: its KV blocks wait to be sent on */
+    int64_t request, output_len;
     hda_kv_table_t table;
+    int64_t reserved[3];
 } hda_sequence_t;
 
 typedef struct {

@@ -22,7 +22,7 @@ cdef extern from "serve.h":
         int64_t block_count, free_count
     ctypedef struct hda_sequence_t:
         int64_t request, input_len, output_len, generated, computed
-        int32_t phase
+        int16_t phase
     ctypedef struct hda_rank_batch_t:
         int64_t prefill_tokens, decode_tokens
     ctypedef struct hda_rank_t:

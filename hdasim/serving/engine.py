@@ -1,6 +1,7 @@
 """The serving loop: requests through the C scheduler and engine, in slices, so that it can report progress and be interrupted."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +10,8 @@ import numpy.typing as npt
 
 from ..core import layout
 from ..core._core import Serve
-from ..errors import SpecError
+from ..errors import CoreError, SpecError
+from ..profile.machine import outside
 from .gaps import Gaps
 from .pools import Servers
 from .requests import Requests
@@ -88,7 +90,8 @@ def serve(
     Raises
     ------
     SpecError
-        If a policy of the user's own schedules nothing although requests wait, or block hashes do not fit the block size.
+        If a policy of the user's own schedules nothing although requests wait, block hashes do not fit the block size, or a step
+        lies outside the profile.
     """
     described = [entry for pool in pools for entry in pool.describe(kv_bytes)]
     _check_hashes(pools, requests)
@@ -98,7 +101,8 @@ def serve(
     steps, interrupted = 0, False
     try:
         while True:
-            count, some, new_gaps = loop.run(SLICE, keep_steps or sink is not None)
+            with _explained(pools):
+                count, some, new_gaps = loop.run(SLICE, keep_steps or sink is not None)
             if not count:
                 break
             steps += count
@@ -119,6 +123,22 @@ def serve(
     times = [loop.busy(i) for i in range(len(described))]
     kept = {"steps": np.concatenate(parts)} if parts else {}
     return Served(requests, loop.requests(), gaps, loop.totals(), pools, index, times, interrupted, **kept)
+
+
+@contextmanager
+def _explained(pools: Sequence[Servers]) -> Iterator[None]:
+    """Say where a step lay outside the profile."""
+    try:
+        yield
+    except CoreError:
+        for pool in pools:
+            if pool.profile is not None and (what := outside(pool.profile)):
+                raise SpecError(
+                    f"{what}; give a profile that reaches further, lower max_num_seqs or max_num_batched_tokens, "
+                    "or set extrapolate: true",
+                    ("profile",),
+                ) from None
+        raise
 
 
 def _arrays(requests: Requests) -> list[Any]:

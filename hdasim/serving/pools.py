@@ -10,7 +10,7 @@ from ..core import layout
 from ..core._core import Profile
 from ..device.latency import Machine, build
 from ..errors import SpecError
-from ..profile.machine import outside, profile
+from ..profile.machine import profile
 from ..spec.cluster import Cluster, KvLink, Pool
 from ..spec.experiment import Experiment
 from ..spec.serving import SCHEDULERS, Serving
@@ -42,8 +42,8 @@ class Servers:
         serving, own = self.serving, self.serving.scheduler not in SCHEDULERS
         policy = "custom" if own else "vllm" if serving.scheduler == "ador" else serving.scheduler
         entry = {
-            "programs": [] if self.profile else [part.core for part in self.machine.chain], "profile": self.profile, "rank_count": self.ranks,
-            "role": layout.ROLES[self.role], "policy": layout.POLICIES[policy],
+            "programs": [] if self.profile else [part.core for part in self.machine.chain], "profile": self.profile,
+            "rank_count": self.ranks, "role": layout.ROLES[self.role], "policy": layout.POLICIES[policy],
             "max_num_seqs": serving.max_num_seqs, "max_num_batched_tokens": serving.max_num_batched_tokens,
             "block_size": serving.block_size, "block_count": self.block_count,
             "chunked_prefill": serving.enable_chunked_prefill and policy != "vllm_v0",
