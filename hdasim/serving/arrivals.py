@@ -7,6 +7,7 @@ of workers is no input.
 
 import dataclasses
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -128,30 +129,53 @@ def _finite(times: Floats, rate: float) -> Floats:
     return times
 
 
+@dataclass(frozen=True)
+class _Profile:
+    """A ramp as arrays: points, requests expected until each, and what the rate gains per second after each."""
+
+    time: Floats
+    rate: Floats
+    slope: Floats
+    reached: Floats
+
+    @staticmethod
+    def of(ramp: RampArrival, factor: float = 1.0) -> "_Profile":
+        time, rate = np.array(ramp.rates, np.float64).T
+        rate = rate * factor
+        width = np.diff(time)
+        slope = np.append(np.divide(np.diff(rate), width, out=np.zeros_like(width), where=width > 0), 0.0)
+        return _Profile(time, rate, slope, np.concatenate([[0.0], np.cumsum(width * (rate[1:] + rate[:-1]) / 2)]))
+
+
+def expected_requests(ramp: RampArrival, times: Floats) -> Floats:
+    """The integral of the rate up to each of `times` (s): between points r u + q u^2 / 2, u seconds after the first."""
+    profile = _Profile.of(ramp)
+    part = np.searchsorted(profile.time, times, side="right") - 1
+    u = times - profile.time[part]
+    result: Floats = profile.reached[part] + u * (profile.rate[part] + profile.slope[part] * u / 2)
+    return result
+
+
 def _rescaled(ramp: RampArrival, expected: Floats) -> Floats:
     """The times at which the integral of the rate reaches `expected`, in seconds.
 
     Time rescaling: with L(t) the integral of the rate, a unit-rate Poisson process at times s is one of that rate at t = L^-1(s)
-    (Cinlar, Introduction to Stochastic Processes, 1975, section 4.7). Between points the rate is r + q u, u seconds after the
-    first, so L grows by d = r u + q u^2 / 2, and u = 2 d / (r + sqrt(r^2 + 2 q d)), which is stable also for q near 0.
+    (Cinlar, Introduction to Stochastic Processes, 1975, section 4.7). Between points L grows by d = r u + q u^2 / 2, so
+    u = 2 d / (r + sqrt(r^2 + 2 q d)), which is stable also for q near 0.
     """
     factor = 1.0 if ramp.request_rate is None else ramp.request_rate / ramp.mean
     if math.isinf(factor):
         return np.zeros_like(expected)
-    time, rate = np.array(ramp.rates).T
-    rate = rate * factor
-    width = np.diff(time)
-    slope = np.append(np.divide(np.diff(rate), width, out=np.zeros_like(width), where=width > 0), 0.0)
-    reached = np.concatenate([[0.0], np.cumsum(width * (rate[1:] + rate[:-1]) / 2)])
-    if rate[-1] == 0 and expected.size and expected[-1] >= reached[-1]:
-        fit = int(np.searchsorted(expected, reached[-1])) + 1
+    p = _Profile.of(ramp, factor)
+    if p.rate[-1] == 0 and expected.size and expected[-1] >= p.reached[-1]:
+        fit = int(np.searchsorted(expected, p.reached[-1])) + 1
         message = f"end at 0 req/s, after about {fit} requests; end above 0, or set num_prompts to {fit} or less"
         raise SpecError(message, ("workload", "arrival", "rates"))
-    part = np.searchsorted(reached, expected, side="right") - 1
-    more, r, q = expected - reached[part], rate[part], slope[part]
+    part = np.searchsorted(p.reached, expected, side="right") - 1
+    more, r, q = expected - p.reached[part], p.rate[part], p.slope[part]
     below = r + np.sqrt(np.maximum(r * r + 2 * q * more, 0))
     after = np.divide(2 * more, below, out=np.zeros_like(more), where=below > 0)
-    result: Floats = time[part] + np.minimum(after, np.append(width, np.inf)[part])
+    result: Floats = p.time[part] + np.minimum(after, np.append(np.diff(p.time), np.inf)[part])
     return result
 
 

@@ -108,9 +108,18 @@ def describe(requests: Requests) -> dict[str, float | None]:
     return result | _sessions(requests, root) | _blocks(requests)
 
 
+def known(statistics: dict[str, float | None]) -> dict[str, float | None]:
+    """The statistics to show: without those of sessions and of prompts where the trace has none."""
+    return {key: value for key, value in statistics.items() if value is not None or key not in (*_OF_SESSIONS, *_OF_PROMPTS)}
+
+
+_OF_SESSIONS = ("sessions", "turns_mean", "think_mean_s")
+_OF_PROMPTS = ("hash_block", "blocks", "unique_blocks", "block_reuse")
+
+
 def _sessions(requests: Requests, root: Flags) -> dict[str, float | None]:
     if requests.parent is None:
-        return dict.fromkeys(("sessions", "turns_mean", "think_mean_s"))
+        return dict.fromkeys(_OF_SESSIONS)
     count = int(root.sum())
     think = requests.arrival_s[~root]
     mean = float(think.mean()) if think.size else None
@@ -120,7 +129,7 @@ def _sessions(requests: Requests, root: Flags) -> dict[str, float | None]:
 def _blocks(requests: Requests) -> dict[str, float | None]:
     """A block hits if an earlier request had the same prefix; within a prompt no two blocks do, so each id misses just once."""
     if requests.hash_ids is None:
-        return dict.fromkeys(("hash_block", "blocks", "unique_blocks", "block_reuse"))
+        return dict.fromkeys(_OF_PROMPTS)
     total, unique = requests.hash_ids.size, np.unique(requests.hash_ids).size
     reuse = 1 - unique / total if total else None
     return {"hash_block": requests.hash_block, "blocks": total, "unique_blocks": unique, "block_reuse": reuse}
