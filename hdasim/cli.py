@@ -63,7 +63,8 @@ def _run_parser(commands: Any) -> None:
     parser.add_argument("--no-steps", action="store_true", help="do not write steps.csv (long runs: about 300 bytes a step)")
     parser.add_argument("--seed", metavar="N", help="same as --set seed=N")
     parser.add_argument("--trace", metavar="FILE", help="replay the arrivals and lengths of this trace in place of the workload")
-    parser.add_argument("--request-rate", metavar="R", help="requests per second of generated arrivals (inf: all at once)")
+    parser.add_argument("--request-rate", metavar="R", help=(
+        "requests per second (inf: all at once); a trace is replayed at the speed that gives this rate"))  # fmt: skip
     parser.add_argument("--num-prompts", metavar="N", help="number of requests; of a trace, the first N")
     parser.add_argument("--goodput", nargs="+", default=[], metavar="GOAL:MS",
                         help="service levels in ms, e.g. ttft:200 tpot:50 e2el:9000")  # fmt: skip

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .cli_parts import EXIT_OK, Parser, add, out, whole
+from .errors import TraceError
 
 _FORMS = ("vidur", "mooncake", "azure", "splitwise")  # serving.trace_write.FORMS
 
@@ -146,7 +147,11 @@ def _generate_like(args: argparse.Namespace) -> int:
     from .text import write_whole
 
     trace, seed = read(args.like), args.seed or 0
-    fitted = fit(trace, num_prompts=args.num_prompts, profile=args.profile)
+    try:
+        fitted = fit(trace, num_prompts=args.num_prompts, profile=args.profile)
+    except TraceError as error:
+        error.place = args.like
+        raise
     requests = generate(fitted.workload, seed, args.output)
     if args.workload is not None:
         write_whole(Path(args.workload), fitted.text(seed))

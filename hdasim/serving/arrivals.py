@@ -100,12 +100,13 @@ def _replayed(arrival: TraceArrival, trace: Requests) -> Requests:
         factor = int(root.sum()) / span / wanted if span else 0.0
     with np.errstate(over="ignore", invalid="ignore"):
         scaled = np.where(root, trace.arrival_s * factor, trace.arrival_s)
-    return dataclasses.replace(trace, arrival_s=_finite(scaled, arrival.request_rate or 0.0))
+    key = "speed" if arrival.speed is not None else "request_rate"
+    return dataclasses.replace(trace, arrival_s=_finite(scaled, arrival.speed or arrival.request_rate or 0.0, key))
 
 
 def _arrivals(arrival: Arrival, count: int, rng: np.random.Generator) -> Floats:
     """Arrival times in seconds, shape (count,). A rate of inf makes every gap 0."""
-    times = np.zeros(count)
+    times, key = np.zeros(count), "request_rate"
     with np.errstate(over="ignore"):
         match arrival:
             case FixedArrival(request_rate=rate):
@@ -118,14 +119,14 @@ def _arrivals(arrival: Arrival, count: int, rng: np.random.Generator) -> Floats:
                 np.cumsum(rng.gamma(shape, 1.0 / shape, count - 1), out=times[1:])
                 times[1:] = _rescaled(arrival, times[1:])
                 rate = arrival.request_rate or arrival.mean
-    return _finite(times, rate)
+                key = "rates" if arrival.request_rate is None else key
+    return _finite(times, rate, key)
 
 
-def _finite(times: Floats, rate: float) -> Floats:
+def _finite(times: Floats, rate: float, key: str) -> Floats:
+    """The times; SpecError blames `key` if one overflows."""
     if not np.isfinite(times).all():
-        raise SpecError(
-            f"too low for {len(times)} requests: arrival times overflow, got {rate:g}", ("workload", "arrival", "request_rate")
-        )
+        raise SpecError(f"too low for {len(times)} requests: arrival times overflow, got {rate:g}", ("workload", "arrival", key))
     return times
 
 

@@ -36,6 +36,9 @@ def write(path: str | Path, requests: Requests, form: str = "vidur") -> list[str
     """
     if form != "vidur" and requests.parent is not None:
         raise TraceError(f"{path}: the form {form} has no sessions, where a request waits for another; use the form vidur")
+    if form == "mooncake" and requests.hash_ids is not None and requests.hash_block != _MOONCAKE_BLOCK:
+        have = f"Mooncake's prompt blocks have {_MOONCAKE_BLOCK} tokens, those of this trace {requests.hash_block}"
+        raise TraceError(f"{path}: {have}; use the form vidur")
     lines, lost = _WRITERS[form](requests)
     write_whole(Path(path), "".join(lines))
     return [f"{what} left out: the form {form} has no place for them" for what in lost]
@@ -56,10 +59,6 @@ def _vidur(requests: Requests) -> tuple[Iterator[str], list[str]]:
 
 
 def _mooncake(requests: Requests) -> tuple[Iterator[str], list[str]]:
-    if requests.hash_ids is not None and requests.hash_block != _MOONCAKE_BLOCK:
-        raise TraceError(
-            f"Mooncake's blocks have {_MOONCAKE_BLOCK} tokens, those of this trace {requests.hash_block}; use the form vidur"
-        )
     ids = [f', "hash_ids": [{", ".join(own)}]' for own in _ids(requests)] if requests.hash_ids is not None else []
     milliseconds = (int(ms) if ms == int(ms) else ms for ms in (requests.arrival_s * 1e3).tolist())
     lengths = requests.input_len.tolist(), requests.output_len.tolist()

@@ -145,7 +145,7 @@ def test_generate_like_a_trace(capsys: pytest.CaptureFixture[str]) -> None:
         (["convert", "chat.csv", "o.jsonl"], "o.jsonl: the form mooncake has no sessions"),
         (
             ["generate", "--like", "chat.csv", "--output", "o.csv"],
-            "the trace has sessions, which are not fitted; give a workload",
+            "chat.csv: the trace has sessions, which are not fitted; give",
         ),
         (["generate", "--like", "t.csv", "--output", "o.csv", "--workload", "no/w.yaml"], "no/w.yaml: cannot be written"),
         (["generate", "--like", "no.csv", "--output", "o.csv"], "no.csv: cannot be read"),

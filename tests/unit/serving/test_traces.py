@@ -386,7 +386,9 @@ def test_reference_traces_survive_conversion(tmp_path: Path, form: str, name: st
 def test_forms_that_cannot_hold_a_trace_say_so(tmp_path: Path) -> None:
     one = np.ones(1, np.int64)
     blocks = Requests(np.zeros(1), one * 16, one, one, np.array([0, 1]), 16)
-    with pytest.raises(TraceError, match="Mooncake's blocks have 512 tokens, those of this trace 16; use the form vidur"):
+    with pytest.raises(
+        TraceError, match=r"t\.jsonl: Mooncake's prompt blocks have 512 tokens, those of this trace 16; use the form vidur"
+    ):
         write(tmp_path / "t.jsonl", blocks, "mooncake")
     with pytest.raises(TraceError, match="the form azure has no sessions"):
         write(tmp_path / "t.csv", Requests(np.zeros(1), one, one, parent=-one), "azure")
