@@ -91,7 +91,7 @@ def _read_mooncake(path: Path, numbered: Iterator[tuple[int, str]]) -> Requests:
 def _read_serving_sim(path: Path, numbered: Iterator[tuple[int, str]]) -> Requests:
     expected = '{"arrival_time_ns": 0, "input_toks": 512, "output_toks": 64}, or one with "sub_requests"'
     flat, session = msgspec.json.Decoder(_Flat).decode, msgspec.json.Decoder(_Session).decode
-    rows, prefixes = Rows(_SERVING_SIM, _TOKEN_BLOCK), Prefixes(_TOKEN_BLOCK)
+    rows, prefixes = Rows(_SERVING_SIM, _TOKEN_BLOCK, ordered=False), Prefixes(_TOKEN_BLOCK)
     count = 0
     while chunk := list(itertools.islice(numbered, CHUNK >> 4)):
         found: list[tuple[float, float, float, int]] = []
@@ -114,7 +114,26 @@ def _read_serving_sim(path: Path, numbered: Iterator[tuple[int, str]]) -> Reques
                 raise table.error(row, "input_tok_ids", f"{len(tokens)} ids; expected at most input_toks, {inputs[row]:g}")
             rows.add_ids(prefixes.ids(tokens or []))
         rows.add(table, arrivals, inputs, outputs, parents)
-    return _bare(rows.requests())
+    return _bare(_sorted(rows.requests()))
+
+
+def _sorted(requests: Requests) -> Requests:
+    """In order of arrival, each session as one, as LLMServingSim itself sorts what it reads; its own files are not in order."""
+    root = requests.is_root()
+    session = np.cumsum(root) - 1
+    order = np.argsort(requests.arrival_s[root][session], kind="stable")
+    parent, ids, offsets = requests.parent, requests.hash_ids, requests.hash_offsets
+    if parent is None or ids is None or offsets is None:
+        raise ValueError("rows of this form have parents and ids")
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    counts = np.diff(offsets)[order]
+    ends = np.concatenate([[0], np.cumsum(counts)])
+    moved = np.arange(ids.size) + np.repeat(offsets[order] - ends[:-1], counts)
+    return Requests(
+        requests.arrival_s[order], requests.input_len[order], requests.output_len[order], ids[moved], ends, requests.hash_block,
+        np.where(parent < 0, -1, place[parent])[order],
+    )  # fmt: skip
 
 
 def _bare(requests: Requests) -> Requests:

@@ -47,11 +47,12 @@ class Names:
 class Rows:
     """Requests in the making. Ids of a chunk are added before the chunk, row by row.
 
-    `hash_block` is the number of tokens of a block with an id.
+    `hash_block` is the number of tokens of a block with an id; where the file need not be in order (`ordered` False), nor are the
+    requests.
     """
 
-    def __init__(self, names: Names, hash_block: int = 0):
-        self.names, self.hash_block = names, hash_block
+    def __init__(self, names: Names, hash_block: int = 0, *, ordered: bool = True):
+        self.names, self.hash_block, self.ordered = names, hash_block, ordered
         self._arrivals: list[Floats | Ints] = []
         self._inputs: list[Ints] = []
         self._outputs: list[Ints] = []
@@ -80,7 +81,8 @@ class Rows:
             self._check_parents(table, parents)
             root = parents < 0
             self._parents.append(parents.astype(np.int64))
-        self._check_order(table, arrivals, root)
+        if self.ordered:
+            self._check_order(table, arrivals, root)
         for column, tokens in ((names.input, inputs), (names.output, outputs)):
             check(table, column, tokens, 1, MAX_TOKENS, whole=True)
         if self._has_ids:
@@ -129,11 +131,11 @@ class Rows:
             raise table.error(row, self.names.ids, f"got {ids[at]}; expected whole numbers from 0 to {MAX_HASH_ID - 1}")
 
     def requests(self) -> Requests:
-        """All rows, with arrivals in seconds from the first one on."""
+        """All rows, with arrivals in seconds from the earliest one on."""
         raw = np.concatenate(self._arrivals)
         self._arrivals.clear()
         parent = np.concatenate(self._parents) if self._parents else None
-        start = raw[0] if parent is None else np.where(parent < 0, raw[0], 0)
+        start = raw.min() if parent is None else np.where(parent < 0, raw[parent < 0].min(), 0)
         seconds: Floats = np.asarray((raw - start) / self.names.per_second, np.float64)
         if not self._has_ids:
             return Requests(seconds, np.concatenate(self._inputs), np.concatenate(self._outputs), parent=parent)
