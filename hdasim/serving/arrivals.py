@@ -55,7 +55,7 @@ def requests(workload: Workload, rng: np.random.Generator, base_dir: str | Path 
     """
     arrival_rng, input_rng, output_rng, *others = rng.spawn(6)
     if isinstance(workload.arrival, TraceArrival):
-        trace = _replayed(workload.arrival, read(Path(base_dir or ".") / workload.arrival.path).first(workload.num_prompts))
+        trace = _replayed(workload.arrival, read(Path(base_dir or ".") / workload.arrival.path, workload.num_prompts))
         if workload.lengths is None:
             return trace
         lengths = _lengths(workload.lengths, len(trace), input_rng, output_rng)

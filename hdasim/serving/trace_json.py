@@ -59,21 +59,24 @@ class _Session(msgspec.Struct):
     sub_requests: Annotated[list[_Call], msgspec.Meta(min_length=1)]
 
 
-def read_json(path: Path, lines: Iterator[str]) -> Requests:
-    """The requests of a JSONL trace; its first object tells the form. `TraceError` as for `traces.read`."""
+def read_json(path: Path, lines: Iterator[str], most: int | None) -> Requests:
+    """The requests of a JSONL trace; its first object tells the form. `TraceError` as for `traces.read`.
+
+    Not all need be read if only the first `most` are wanted, but where the file may be in any order.
+    """
     rows = ((number, line) for number, line in enumerate(lines, start=1) if not line.isspace())
     first = next(rows)
     numbered = itertools.chain([first], rows)
     if any(key in first[1] for key in ('"arrival_time_ns"', '"input_toks"', '"sub_requests"')):
         return _read_serving_sim(path, numbered)
-    return _read_mooncake(path, numbered)
+    return _read_mooncake(path, numbered, most)
 
 
-def _read_mooncake(path: Path, numbered: Iterator[tuple[int, str]]) -> Requests:
+def _read_mooncake(path: Path, numbered: Iterator[tuple[int, str]], most: int | None) -> Requests:
     expected = '{"timestamp": 0, "input_length": 512, "output_length": 64} (timestamp in ms)'
     decode = msgspec.json.Decoder(_Mooncake).decode
     rows = Rows(_MOONCAKE, _MOONCAKE_BLOCK)
-    while chunk := list(itertools.islice(numbered, CHUNK >> 4)):  # rows with ids are long
+    while not rows.enough(most) and (chunk := list(itertools.islice(numbered, CHUNK >> 4))):  # rows with ids are long
         decoded = [_decoded(path, number, line, decode, expected) for number, line in chunk]
         table = Table(path, [number for number, _ in chunk])
         columns = [[row.timestamp for row in decoded], [r.input_length for r in decoded], [r.output_length for r in decoded]]

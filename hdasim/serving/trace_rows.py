@@ -130,6 +130,10 @@ class Rows:
             row = int(np.searchsorted(np.cumsum(counts), at, side="right"))
             raise table.error(row, self.names.ids, f"got {ids[at]}; expected whole numbers from 0 to {MAX_HASH_ID - 1}")
 
+    def enough(self, first: int | None) -> bool:
+        """Whether there are as many as wanted; never if all are (None)."""
+        return first is not None and self._count >= first
+
     def requests(self) -> Requests:
         """All rows, with arrivals in seconds from the earliest one on."""
         raw = np.concatenate(self._arrivals)

@@ -31,7 +31,7 @@ _SHOWN = 40
 _LONGEST_IDS = 1 << 27
 
 
-def read(path: str | Path) -> Requests:
+def read(path: str | Path, first: int | None = None) -> Requests:
     """Read a request trace: Azure (2023, 2024), Vidur, Splitwise or vLLM-run CSV, Mooncake or LLMServingSim JSONL.
 
     Ids of prompt blocks are read where a form has them: Mooncake's `hash_ids` (one for each 512 tokens, the last block may be
@@ -42,6 +42,8 @@ def read(path: str | Path) -> Requests:
     ----------
     path
         The file. JSONL is known by its extension or a leading ``{``, the CSV forms by their columns; other columns are ignored.
+    first
+        Keep at most this many requests, the first; what comes long after them is not read, so that a week's file costs little.
 
     Returns
     -------
@@ -56,7 +58,7 @@ def read(path: str | Path) -> Requests:
     path = Path(path)
     with _opened(path) as file:
         try:
-            return _read_lines(path, file)
+            return _read_lines(path, file, first).first(first)
         except UnicodeDecodeError:
             line = _first_undecodable(path)
             raise TraceError(
@@ -80,7 +82,7 @@ def _unreadable(path: Path, error: Exception) -> TraceError:
     return TraceError(f"{path}: cannot be read ({reason}); give the path of a CSV or JSONL request trace")
 
 
-def _read_lines(path: Path, lines: Iterator[str]) -> Requests:
+def _read_lines(path: Path, lines: Iterator[str], first: int | None) -> Requests:
     leading: list[str] = []
     for line in lines:
         leading.append(line)
@@ -90,8 +92,8 @@ def _read_lines(path: Path, lines: Iterator[str]) -> Requests:
         raise TraceError(f"{path}:1: file is empty; expected {_known()}")
     everything = itertools.chain(leading, lines)
     if path.suffix.lower() in (".jsonl", ".ndjson", ".json") or leading[-1].lstrip().startswith("{"):
-        return read_json(path, everything)
-    return _read_csv(path, everything)
+        return read_json(path, everything, first)
+    return _read_csv(path, everything, first)
 
 
 def _first_undecodable(path: Path) -> int:
@@ -122,7 +124,7 @@ class _Format:
         return self.names.arrival, self.names.input, self.names.output
 
 
-def _read_csv(path: Path, lines: Iterator[str]) -> Requests:
+def _read_csv(path: Path, lines: Iterator[str], first: int | None) -> Requests:
     reader = csv.reader(lines, strict=True)
     limit = csv.field_size_limit()
     chunk = _Chunk(path, [], [])
@@ -136,14 +138,14 @@ def _read_csv(path: Path, lines: Iterator[str]) -> Requests:
         optional = [name for name in (form.names.ids, "hash_block", form.names.parent) if name in header]
         places = [header.index(name) for name in (*form.needed, *optional)]
         rows = Rows(form.names, form.hash_block)
-        while chunk.fill(reader, len(header), places):
+        while not rows.enough(first) and chunk.fill(reader, len(header), places):
             _convert(form, rows, Table(path, chunk.lines), dict(zip((*form.needed, *optional), chunk.cells, strict=True)))
     except csv.Error as error:
         begun = (chunk.lines[-1] if chunk.lines else chunk.last or line) + 1
         raise TraceError(f"{path}:{begun}: row: {error}; expected comma-separated values") from None
     finally:
         csv.field_size_limit(limit)
-    if not chunk.last:
+    if not chunk.lines and not chunk.last:
         raise TraceError(f"{path}:{line}: header without rows; expected one row per request below it")
     return rows.requests()
 

@@ -197,6 +197,20 @@ def test_chunks_do_not_show(save: Save, monkeypatch: pytest.MonkeyPatch) -> None
         read(bad)
 
 
+def test_the_first_requests_cost_no_more(save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (traces, trace_json):
+        monkeypatch.setattr(module, "CHUNK", 64)
+    plain, mooncake = "".join(f"{i},5,6\n" for i in range(64)), ROW * 4
+    files = [save(VIDUR + plain + "oops\n"), save(mooncake + "oops\n", "m.jsonl")]
+    for file in files:
+        assert len(read(file, 3)) == 3
+        with pytest.raises(TraceError):
+            read(file, 100)
+    late = CALL.replace("0,", "9,", 1) + CALL.replace('"input_toks": 2', '"input_toks": 1')
+    assert read(save(late, "s.jsonl"), 1).input_len.tolist() == [1]  # the file need not be in order
+    assert len(read(save(VIDUR + plain), 1000)) == 64
+
+
 def test_one_row_and_equal_times_are_fine(save: Save) -> None:
     assert read(save(VIDUR + "5,1,1\n")).arrival_s.tolist() == [0.0]
     assert read(save(MOONCAKE.splitlines()[0], "m.jsonl")).arrival_s.tolist() == [0.0]
