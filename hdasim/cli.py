@@ -15,18 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
+from .cli_parts import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_OK, EXIT_USER
+from .cli_parts import Parser as _Parser
+from .cli_parts import add as _add
+from .cli_parts import out as _out
+from .cli_parts import whole as _whole
+from .cli_trace import trace_parser
 from .errors import HdasimError, SpecError
 
-EXIT_OK, EXIT_INTERNAL, EXIT_USER, EXIT_INTERRUPTED = 0, 1, 2, 130
 _MOST_TOKENS, _MOST_SEQUENCES = 2**31, 2**20
-
-
-class _Parser(argparse.ArgumentParser):
-    """Usage errors in one line, like all others."""
-
-    def error(self, message: str) -> Any:
-        sys.stderr.write(f"{self.prog}: {message}; see {self.prog} --help\n")
-        raise SystemExit(EXIT_USER)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -44,20 +41,9 @@ def _parser() -> argparse.ArgumentParser:
     _noc_parser(commands)
     _predict_parser(commands)
     _validate_parser(commands)
-    _trace_parser(commands)
+    trace_parser(commands)
     _add(commands, "presets", _presets, "list what ships", "hdasim presets\nhdasim presets --json")
     _add(commands, "schema", _schema, "JSON Schema of the experiment file", "hdasim schema > hdasim.schema.json")
-    return parser
-
-
-def _add(commands: Any, name: str, function: Callable[[argparse.Namespace], int], text: str, example: str) -> Any:
-    parser = commands.add_parser(
-        name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False,
-        epilog="example:\n" + textwrap.indent(example, "  "), formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    parser.set_defaults(function=function)
-    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
 
@@ -77,7 +63,8 @@ def _run_parser(commands: Any) -> None:
     parser.add_argument("--no-steps", action="store_true", help="do not write steps.csv (long runs: about 300 bytes a step)")
     parser.add_argument("--seed", metavar="N", help="same as --set seed=N")
     parser.add_argument("--trace", metavar="FILE", help="replay the arrivals and lengths of this trace in place of the workload")
-    parser.add_argument("--request-rate", metavar="R", help="requests per second of generated arrivals (inf: all at once)")
+    parser.add_argument("--request-rate", metavar="R", help=(
+        "requests per second (inf: all at once); a trace is replayed at the speed that gives this rate"))  # fmt: skip
     parser.add_argument("--num-prompts", metavar="N", help="number of requests; of a trace, the first N")
     parser.add_argument("--goodput", nargs="+", default=[], metavar="GOAL:MS",
                         help="service levels in ms, e.g. ttft:200 tpot:50 e2el:9000")  # fmt: skip
@@ -187,34 +174,6 @@ def _validate_parser(commands: Any) -> None:
     silicon.add_argument("--op", required=True, metavar="OP", help="the operator: collective")
 
 
-def _trace_parser(commands: Any) -> None:
-    parser = commands.add_parser(
-        "trace", help="look at and make request traces", description="Look at and make request traces.", allow_abbrev=False,
-        epilog="example:\n  hdasim trace describe traces/azure-conv-like.csv",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=_Parser)
-    describe = _add(actions, "describe", _trace_describe, "statistics of a trace",
-                    "hdasim trace describe traces/azure-conv-like.csv")  # fmt: skip
-    describe.add_argument("file", metavar="TRACE")
-    generate = _add(actions, "generate", _trace_generate, "generate a trace from a workload file",
-                    "hdasim trace generate traces/azure-conv-like.yaml --output out.csv")  # fmt: skip
-    generate.add_argument("file", metavar="WORKLOAD", help="a file with workload: and seed:")
-    generate.add_argument("--output", required=True, metavar="FILE")
-    generate.add_argument("--seed", type=_whole(2**53 - 1, least=0), metavar="N", help="instead of the file's seed")
-
-
-def _whole(most: int, least: int = 1) -> Callable[[str], int]:
-    """Converter of an option's text to an integer in a range."""
-
-    def convert(text: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,16}", text) or not least <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"expected a whole number from {least} to {most}, got {text[:40]!r}")
-        return int(text)
-
-    return convert
-
-
 def _run_overrides(args: argparse.Namespace) -> list[str | tuple[str, str]]:
     """`--set` and the short options of `run` as overrides; what an option sets, errors blame on the option."""
     overrides: list[str | tuple[str, str]] = []
@@ -251,10 +210,6 @@ def _console() -> Any:
     if sys.stdout.isatty():
         return Pipe(width=max(160, Console().width), soft_wrap=True)  # a narrow terminal wraps what would else be cut
     return Pipe(force_terminal=False, no_color=True, width=160, soft_wrap=True)
-
-
-def _out(text: str) -> None:
-    sys.stdout.write(text)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -468,35 +423,6 @@ def _validate_silicon(args: argparse.Namespace) -> int:
         silicon.print_validation(done, _console())
     for line in done.skipped_lines():
         sys.stderr.write(" ".join(line.split()) + "\n")
-    return EXIT_OK
-
-
-def _trace_describe(args: argparse.Namespace) -> int:
-    from .report.files import to_json
-    from .serving.requests import describe
-    from .serving.traces import read
-
-    statistics = describe(read(args.file))
-    if args.json:
-        _out(to_json(statistics))
-    else:
-        for key, value in statistics.items():
-            shown = "-" if value is None else f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
-            _out(f"{key:16} {shown}\n")
-    return EXIT_OK
-
-
-def _trace_generate(args: argparse.Namespace) -> int:
-    from .report.files import to_json
-    from .serving.arrivals import generate
-    from .serving.requests import describe
-    from .spec.load import load_workload
-
-    workload, seed = load_workload(args.file)
-    requests = generate(workload, seed if args.seed is None else args.seed, args.output)
-    if args.json:
-        _out(to_json(describe(requests)))
-    sys.stderr.write(f"{len(requests):,} requests written to {args.output}\n")
     return EXIT_OK
 
 

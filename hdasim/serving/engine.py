@@ -14,7 +14,7 @@ from ..errors import CoreError, SpecError
 from ..profile.machine import outside
 from .gaps import Gaps
 from .pools import Servers
-from .requests import Requests
+from .requests import Requests, covering_outputs
 
 #: Steps between two looks at the outside world.
 SLICE = 4096
@@ -142,15 +142,18 @@ def _explained(pools: Sequence[Servers]) -> Iterator[None]:
 
 
 def _arrays(requests: Requests) -> list[Any]:
-    hashed = requests.hash_ids is not None
-    ints = (requests.parent, requests.hash_ids, requests.hash_offsets)
+    ids, offsets = requests.hash_ids, requests.hash_offsets
+    outputs = ids is not None and requests.parent is not None
+    if outputs:
+        ids, offsets = covering_outputs(requests)
+    ints = (requests.parent, ids, offsets)
     return [
         np.ascontiguousarray(requests.arrival_s, np.float64),
         np.ascontiguousarray(requests.input_len, np.int64),
         np.ascontiguousarray(requests.output_len, np.int64),
         *(None if array is None else np.ascontiguousarray(array, np.int64) for array in ints),
-        requests.hash_block if hashed else 0,
-        requests.hash_outputs,
+        requests.hash_block,
+        outputs,
     ]
 
 

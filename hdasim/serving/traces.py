@@ -1,52 +1,49 @@
-"""Request traces: read the forms that people already have, and write one.
+"""Request traces: read the forms that people already have.
 
-Formats are told apart by their header (CSV) or extension (JSONL) and normalised to `Requests`. Parsing is by column: a million
-rows take a few seconds without pandas. Every complaint is one line, ``file:line: column: what is wrong; what would be right``.
+Formats are told apart by their header (CSV) or first object (JSONL) and normalised to `Requests`. Parsing is by column and in
+chunks: a million rows take about two seconds without pandas, and little more memory than their arrays. Every complaint is one
+line, ``file:line: column: what is wrong; what would be right``.
 """
 
 import csv
-import io
+import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-import msgspec
 import numpy as np
 
 from hdasim.errors import TraceError
-from hdasim.serving.requests import Floats, Requests, describe
+from hdasim.serving.requests import Floats, Ints, Requests, describe
+from hdasim.serving.trace_json import JSON_FORMS, read_json
+from hdasim.serving.trace_rows import CHUNK, MAX_SECONDS, Names, Rows, Table, check
+from hdasim.serving.trace_write import write
 from hdasim.spec.workload import MAX_TOKENS
 
 __all__ = ["Requests", "describe", "read", "write"]
 
-#: Later arrivals (300 years, so seconds since 1970 pass but milliseconds do not) are taken for mistakes.
-MAX_SECONDS = 1e10
-
 _NUMBER = re.compile(r"\s*[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?\s*")
 _UTC = re.compile(r"(19|20)[0-9]{2}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(\+00:00|Z)?")
 _SHOWN = 40
+#: Longest cell with ids of blocks: those of a prompt of some hundred million tokens.
+_LONGEST_IDS = 1 << 27
 
 
-@dataclass(frozen=True)
-class _Table:
-    """Where rows came from, for error messages: row i was on line `lines[i]`."""
+def read(path: str | Path, first: int | None = None) -> Requests:
+    """Read a request trace: Azure (2023, 2024), Vidur, Splitwise or vLLM-run CSV, Mooncake or LLMServingSim JSONL.
 
-    path: Path
-    lines: list[int]
-
-    def error(self, row: int, column: str, message: str) -> TraceError:
-        return TraceError(f"{self.path}:{self.lines[row]}: {column}: {message}")
-
-
-def read(path: str | Path) -> Requests:
-    """Read a request trace: Azure, Vidur or Splitwise CSV, or Mooncake JSONL.
+    Ids of prompt blocks are read where a form has them: Mooncake's `hash_ids` (one for each 512 tokens, the last block may be
+    part of one), `prefix_hash_ids` of vLLM runs (full blocks of 16), and those made from LLMServingSim's token ids. The Vidur
+    form may have the columns `hash_ids` (separated by spaces), `hash_block` and `parent`; that is what `write` gives.
 
     Parameters
     ----------
     path
         The file. JSONL is known by its extension or a leading ``{``, the CSV forms by their columns; other columns are ignored.
+    first
+        Keep at most this many requests, the first; what comes long after them is not read, so that a week's file costs little.
 
     Returns
     -------
@@ -59,150 +56,202 @@ def read(path: str | Path) -> Requests:
         If the file cannot be read, its form is not known, or a value is missing, malformed, out of range or out of order.
     """
     path = Path(path)
-    text = _read_text(path)
-    if path.suffix.lower() in (".jsonl", ".ndjson", ".json") or text.lstrip().startswith("{"):
-        return _read_jsonl(path, text)
-    return _read_csv(path, text)
+    with _opened(path) as file:
+        try:
+            return _read_lines(path, file, first).first(first)
+        except UnicodeDecodeError:
+            line = _first_undecodable(path)
+            raise TraceError(
+                f"{path}:{line}: not UTF-8 text; save the trace as UTF-8 (compressed files must be unpacked)"
+            ) from None
+        except OSError as error:
+            raise _unreadable(path, error) from None
 
 
-def write(path: str | Path, requests: Requests) -> None:
-    """Write `requests` in the Vidur CSV form; reading the file back gives the same numbers, to the last bit.
-
-    Raises
-    ------
-    TraceError
-        If the file cannot be written.
-    """
-    columns = (requests.arrival_s.tolist(), requests.input_len.tolist(), requests.output_len.tolist())
-    rows = [f"{arrival!r},{tokens_in},{tokens_out}\n" for arrival, tokens_in, tokens_out in zip(*columns, strict=True)]
-    try:
-        Path(path).write_text(",".join(_VIDUR.columns) + "\n" + "".join(rows), encoding="utf-8", newline="\n")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise TraceError(f"{path}: cannot be written ({reason}); give a file name in a folder that exists") from None
-
-
-def _read_text(path: Path) -> str:
+def _opened(path: Path) -> TextIO:
     try:
         if path.is_char_device() or path.is_block_device():
             raise OSError("this is a device")
-        raw = path.read_bytes()
+        return path.open(encoding="utf-8-sig", newline="")
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise TraceError(f"{path}: cannot be read ({reason}); give the path of a CSV or JSONL request trace") from None
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise TraceError(f"{path}:{line}: not UTF-8 text; save the trace as UTF-8 (compressed files must be unpacked)") from None
-    if not text.strip():
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> TraceError:
+    reason = getattr(error, "strerror", None) or error
+    return TraceError(f"{path}: cannot be read ({reason}); give the path of a CSV or JSONL request trace")
+
+
+def _read_lines(path: Path, lines: Iterator[str], first: int | None) -> Requests:
+    leading: list[str] = []
+    for line in lines:
+        leading.append(line)
+        if not line.isspace():
+            break
+    else:
         raise TraceError(f"{path}:1: file is empty; expected {_known()}")
-    return text
+    everything = itertools.chain(leading, lines)
+    if path.suffix.lower() in (".jsonl", ".ndjson", ".json") or leading[-1].lstrip().startswith("{"):
+        return read_json(path, everything, first)
+    return _read_csv(path, everything, first)
 
 
-class _MooncakeRow(msgspec.Struct):
-    timestamp: float
-    input_length: float
-    output_length: float
+def _first_undecodable(path: Path) -> int:
+    """The line of the first byte that is not UTF-8; only looked for once there is one."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError:
+                return number
+    return 1
 
 
-def _read_jsonl(path: Path, text: str) -> Requests:
-    decode = msgspec.json.Decoder(_MooncakeRow).decode
-    rows: list[tuple[float, float, float]] = []
-    table = _Table(path, [])
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line or line.isspace():
-            continue
-        try:
-            row = decode(line)
-        except msgspec.DecodeError as error:
-            expected = 'an object such as {"timestamp": 0, "input_length": 512, "output_length": 64} (timestamp in ms)'
-            raise TraceError(f"{path}:{number}: JSON: {error}; expected {expected}") from None
-        rows.append((row.timestamp, row.input_length, row.output_length))
-        table.lines.append(number)
-    arrivals, inputs, outputs = np.array(rows, dtype=np.float64).T
-    _check(table, _MOONCAKE[0], arrivals, 0, MAX_SECONDS * 1e3)
-    return _requests(table, _MOONCAKE, (arrivals - arrivals[0]) / 1e3, inputs, outputs)
+Cells = list[str]
 
 
 @dataclass(frozen=True)
 class _Format:
-    """A CSV form: its columns for arrival, input and output, and how arrival text becomes seconds."""
+    """A CSV form: its columns, how arrival text becomes numbers, and tokens of a block with an id, 0 if a column says."""
 
     name: str
-    columns: tuple[str, str, str]
-    seconds: Callable[[_Table, str, list[str]], Floats]
+    names: Names
+    arrivals: Callable[[Table, str, Cells], Floats | Ints]
+    hash_block: int = 0
+
+    @property
+    def needed(self) -> tuple[str, str, str]:
+        return self.names.arrival, self.names.input, self.names.output
 
 
-def _read_csv(path: Path, text: str) -> Requests:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+def _read_csv(path: Path, lines: Iterator[str], first: int | None) -> Requests:
+    reader = csv.reader(lines, strict=True)
+    limit = csv.field_size_limit()
+    chunk = _Chunk(path, [], [])
     line = 0
-    lines: list[int] = []
     try:
         header = [name.strip() for name in next(row for row in reader if row)]
         line = reader.line_num
         form = _find_format(f"{path}:{line}", header)
-        places = [header.index(column) for column in form.columns]
-        arrivals, inputs, outputs = _columns(_Table(path, lines), reader, len(header), places)
+        if form.names.ids in header:
+            csv.field_size_limit(max(limit, _LONGEST_IDS))
+        optional = [name for name in (form.names.ids, "hash_block", form.names.parent) if name in header]
+        places = [header.index(name) for name in (*form.needed, *optional)]
+        rows = Rows(form.names, form.hash_block)
+        while not rows.enough(first) and chunk.fill(reader, len(header), places):
+            _convert(form, rows, Table(path, chunk.lines), dict(zip((*form.needed, *optional), chunk.cells, strict=True)))
     except csv.Error as error:
-        begun = (lines[-1] if lines else line) + 1
+        begun = (chunk.lines[-1] if chunk.lines else chunk.last or line) + 1
         raise TraceError(f"{path}:{begun}: row: {error}; expected comma-separated values") from None
-    if not lines:
+    finally:
+        csv.field_size_limit(limit)
+    if not chunk.lines and not chunk.last:
         raise TraceError(f"{path}:{line}: header without rows; expected one row per request below it")
-    table = _Table(path, lines)
-    seconds = form.seconds(table, form.columns[0], arrivals)
-    tokens = _numbers(table, form.columns[1], inputs), _numbers(table, form.columns[2], outputs)
-    return _requests(table, form.columns, seconds - seconds[0], *tokens)
+    return rows.requests()
 
 
-def _columns(table: _Table, reader: Any, width: int, places: list[int]) -> tuple[list[str], list[str], list[str]]:
-    """Return the texts at the three `places` of each row and fill in the lines of `table`; blank lines are skipped.
+@dataclass
+class _Chunk:
+    """Texts of some rows, by column, and their lines; `last` is the line of the last row of the chunk before."""
 
-    Keeping three columns instead of all rows halves the time: fewer lists live for the garbage collector to walk.
-    """
-    first, second, third = places
-    arrivals: list[str] = []
-    inputs: list[str] = []
-    outputs: list[str] = []
-    for row in reader:
-        if not row:
-            continue
-        table.lines.append(reader.line_num)
-        if len(row) != width:
-            raise table.error(-1, "row", f"{len(row)} fields; expected {width} as in the header")
-        arrivals.append(row[first])
-        inputs.append(row[second])
-        outputs.append(row[third])
-    return arrivals, inputs, outputs
+    path: Path
+    lines: list[int]
+    cells: list[Cells]
+    last: int = 0
+
+    def fill(self, reader: Any, width: int, places: list[int]) -> bool:
+        """Read the next rows, blank lines left out; False at the end.
+
+        Keeping some columns instead of all rows halves the time: fewer lists live for the garbage collector to walk.
+        """
+        self.last = self.lines[-1] if self.lines else self.last
+        self.lines = lines = []
+        self.cells = [[] for _ in places]
+        first, second, third = (cells.append for cells in self.cells[:3])
+        others = list(zip((cells.append for cells in self.cells[3:]), places[3:], strict=True))
+        place1, place2, place3 = places[:3]
+        for row in reader:
+            if not row:
+                continue
+            lines.append(reader.line_num)
+            if len(row) != width:
+                raise Table(self.path, lines).error(-1, "row", f"{len(row)} fields; expected {width} as in the header")
+            first(row[place1])
+            second(row[place2])
+            third(row[place3])
+            for append, place in others:
+                append(row[place])
+            if len(lines) == CHUNK:
+                break
+        return bool(lines)
+
+
+def _convert(form: _Format, rows: Rows, table: Table, cells: dict[str, Cells]) -> None:
+    """Add a chunk of texts to `rows`."""
+    names = form.names
+    arrivals = form.arrivals(table, names.arrival, cells[names.arrival])
+    inputs, outputs = (_numbers(table, name, cells[name]) for name in (names.input, names.output))
+    parents = _numbers(table, names.parent, cells[names.parent]) if names.parent in cells else None
+    most, exact = None, form.hash_block > 0
+    if names.ids in cells:
+        if not exact:
+            _hash_block(rows, table, cells)
+        for row, text in enumerate(cells[names.ids]):
+            try:
+                rows.add_ids(_ids(text))
+            except (ValueError, OverflowError):
+                expected = "whole numbers, separated by spaces"
+                raise table.error(row, names.ids, f"got {text[:_SHOWN]!r}; expected {expected}") from None
+        check(table, names.input, inputs, 1, MAX_TOKENS, whole=True)
+        most = (inputs // rows.hash_block if exact else -(-inputs // rows.hash_block)).astype(np.int64)
+    rows.add(table, arrivals, inputs, outputs, parents, most, exact)
+
+
+def _ids(text: str) -> list[int]:
+    if "_" in text:  # which `int` takes
+        raise ValueError
+    return list(map(int, text.split()))
+
+
+def _hash_block(rows: Rows, table: Table, cells: dict[str, Cells]) -> None:
+    """Set `rows.hash_block` from its column, which says the same in every row of the file."""
+    if "hash_block" not in cells:
+        raise table.error(0, "hash_block", "column is missing; hash_ids needs it: the tokens of a block")
+    blocks = _numbers(table, "hash_block", cells["hash_block"])
+    check(table, "hash_block", blocks, 1, MAX_TOKENS, whole=True)
+    rows.hash_block = rows.hash_block or int(blocks[0])
+    if (blocks != rows.hash_block).any():
+        row = int((blocks != rows.hash_block).argmax())
+        raise table.error(row, "hash_block", f"got {blocks[row]:g} after {rows.hash_block}; expected the same in every row")
 
 
 def _find_format(where: str, header: list[str]) -> _Format:
-    form = max(_FORMATS, key=lambda f: sum(column in header for column in f.columns))
-    missing = [column for column in form.columns if column not in header]
-    if len(missing) == len(form.columns):
+    form = max(_FORMATS, key=lambda f: sum(column in header for column in f.needed))
+    missing = [column for column in form.needed if column not in header]
+    if len(missing) == len(form.needed):
         got = repr(",".join(header))[: 2 * _SHOWN]
         raise TraceError(f"{where}: header: unknown columns {got}; expected {_known()}")
     if missing:
-        raise TraceError(f"{where}: {missing[0]}: column is missing; the {form.name} form needs {', '.join(form.columns)}")
-    for column in form.columns:
+        raise TraceError(f"{where}: {missing[0]}: column is missing; the {form.name} form needs {', '.join(form.needed)}")
+    for column in form.needed:
         if header.count(column) > 1:
             raise TraceError(f"{where}: {column}: column appears {header.count(column)} times; expected it once")
     return form
 
 
 def _known() -> str:
-    forms = "; ".join(f"{form.name} CSV ({','.join(form.columns)})" for form in _FORMATS)
-    return f"one of {forms}; Mooncake JSONL ({','.join(_MOONCAKE)})"
+    forms = "; ".join(f"{form.name} CSV ({','.join(form.needed)})" for form in _FORMATS)
+    return f"one of {forms}; {JSON_FORMS}"
 
 
-def _match(table: _Table, column: str, texts: list[str], pattern: re.Pattern[str], expected: str) -> None:
+def _match(table: Table, column: str, texts: Cells, pattern: re.Pattern[str], expected: str) -> None:
     matches = pattern.fullmatch
     for row, text in enumerate(texts):
         if not matches(text):
             raise table.error(row, column, f"got {text[:_SHOWN]!r}; expected {expected}")
 
 
-def _numbers(table: _Table, column: str, texts: list[str]) -> Floats:
+def _numbers(table: Table, column: str, texts: Cells) -> Floats:
     """Plain `float` first; the slower pattern only to find the row of a complaint (and against 1_000, which `float` takes)."""
     try:
         values = np.array(list(map(float, texts)), dtype=np.float64)
@@ -213,24 +262,23 @@ def _numbers(table: _Table, column: str, texts: list[str]) -> Floats:
     return values
 
 
-def _plain_seconds(table: _Table, column: str, texts: list[str]) -> Floats:
+def _plain_seconds(table: Table, column: str, texts: Cells) -> Floats:
     seconds = _numbers(table, column, texts)
-    _check(table, column, seconds, 0, MAX_SECONDS)
+    check(table, column, seconds, 0, MAX_SECONDS)
     return seconds
 
 
-def _utc_seconds(table: _Table, column: str, texts: list[str]) -> Floats:
-    """Seconds since the first row; int64 nanoseconds keep all seven digits of the 2023 file."""
+def _utc_nanoseconds(table: Table, column: str, texts: Cells) -> Ints:
+    """Nanoseconds since 1970 as int64, which keep all seven digits of the 2023 file; those of 2024 have six and +00:00."""
     expected = "a UTC time such as 2023-11-16 18:15:46.6805900"
     _match(table, column, texts, _UTC, expected)
     times = [text.removesuffix("+00:00").removesuffix("Z") for text in texts]
     try:
-        stamps = np.array(times, dtype="datetime64[ns]").astype(np.int64)
+        stamps: Ints = np.array(times, dtype="datetime64[ns]").astype(np.int64)
     except ValueError:
         row = _first_refused(times)
         raise table.error(row, column, f"got {texts[row]!r}, no such date or time; expected {expected}") from None
-    seconds: Floats = (stamps - stamps[0]) / 1e9
-    return seconds
+    return stamps
 
 
 def _first_refused(times: list[str]) -> int:
@@ -242,32 +290,9 @@ def _first_refused(times: list[str]) -> int:
     return 0
 
 
-def _requests(table: _Table, columns: tuple[str, str, str], arrival_s: Floats, inputs: Floats, outputs: Floats) -> Requests:
-    """Check the order of arrivals and the range of tokens; `columns` are the names of the three in the file."""
-    steps = np.diff(arrival_s)
-    if (steps < 0).any():
-        row = int((steps < 0).argmax())
-        early = f"{-steps[row]:.6g} s before the row above it"
-        raise table.error(row + 1, columns[0], f"{early}; sort the rows by {columns[0]}")
-    for column, tokens in ((columns[1], inputs), (columns[2], outputs)):
-        _check(table, column, tokens, 1, MAX_TOKENS, whole=True)
-    return Requests(arrival_s, inputs.astype(np.int64), outputs.astype(np.int64))
-
-
-def _check(table: _Table, column: str, values: Floats, least: float, most: float, *, whole: bool = False) -> None:
-    bad = ~((values >= least) & (values <= most))
-    if whole:
-        bad |= values != np.floor(values)
-    if bad.any():
-        row = int(bad.argmax())
-        kind = "whole number" if whole else "number"
-        raise table.error(row, column, f"got {values[row]:.15g}; expected a {kind} from {least:.15g} to {most:.15g}")
-
-
-_MOONCAKE = ("timestamp", "input_length", "output_length")
-_VIDUR = _Format("Vidur", ("arrived_at", "num_prefill_tokens", "num_decode_tokens"), _plain_seconds)
 _FORMATS = (
-    _Format("Azure", ("TIMESTAMP", "ContextTokens", "GeneratedTokens"), _utc_seconds),
-    _VIDUR,
-    _Format("Splitwise", ("arrival_timestamp", "prompt_size", "token_size"), _plain_seconds),
+    _Format("Azure", Names("TIMESTAMP", "ContextTokens", "GeneratedTokens", "", "", 1e9), _utc_nanoseconds),
+    _Format("Vidur", Names("arrived_at", "num_prefill_tokens", "num_decode_tokens", "hash_ids", "parent"), _plain_seconds),
+    _Format("Splitwise", Names("arrival_timestamp", "prompt_size", "token_size", "", ""), _plain_seconds),
+    _Format("vLLM-run", Names("arrival_s", "input_tokens", "output_tokens", "prefix_hash_ids", ""), _plain_seconds, 16),
 )

@@ -19,7 +19,6 @@ from ..errors import SpecError
 from .base import Spec
 from .document import Path_
 from .hardware import Device
-from .workload import TraceArrival
 
 SpecT = TypeVar("SpecT", bound=Spec)
 
@@ -156,9 +155,6 @@ def _prepare_union(data: Any, info: msgspec.inspect.UnionType, path: Path_) -> A
 def _prepare_struct(data: dict[str, Any], info: msgspec.inspect.StructType, path: Path_) -> dict[str, Any]:
     fields = {f.name: f for f in info.fields}
     for key in data:
-        if info.cls is TraceArrival and key == "request_rate":
-            remedy = "to generate requests give arrival: {kind: poisson, request_rate: R} with lengths and num_prompts"
-            raise SpecError(f"a trace brings its own arrivals and takes no rate; {remedy}", (*path, key))
         check_key(key, {**fields, "preset": None} if info.cls is Device else fields, path)
     for name, field in fields.items():
         if field.required and name not in data:
@@ -167,7 +163,8 @@ def _prepare_struct(data: dict[str, Any], info: msgspec.inspect.StructType, path
 
 
 _EXAMPLES = {"device": "{preset: ador}", "model": "{preset: llama3-8b}", "arrival": "{kind: poisson, request_rate: 10}",
-             "workload": "{arrival: {kind: trace, path: FILE}}", "dram": "{capacity: 80 GB, bandwidth: 2 TB/s}"}  # fmt: skip
+             "workload": "{arrival: {kind: trace, path: FILE}}", "rates": "[[0, 2], [600, 10]]",
+             "dram": "{capacity: 80 GB, bandwidth: 2 TB/s}"}  # fmt: skip
 
 
 def _example(name: str, info: msgspec.inspect.Type) -> str:

@@ -20,6 +20,7 @@ SAMPLE = Path(__file__).with_name("sample.yaml").read_text(encoding="utf-8")
 PRESETS = Path(__file__).resolve().parents[2] / "hdasim" / "presets"
 LLAMA = json.loads((PRESETS / "models" / "llama3-8b.json").read_text(encoding="utf-8"))
 VIDUR = "arrived_at,num_prefill_tokens,num_decode_tokens\n"
+OWN = VIDUR.replace("\n", ",hash_ids,hash_block,parent\n")
 #: Generous: the machine may be busy. On an idle one every case takes less than half a second.
 SECONDS = 10.0
 
@@ -216,9 +217,43 @@ trace("trace-nan", VIDUR + "0,nan,5\n", "t.csv:2: num_prefill_tokens: got 'nan';
 trace("trace-negative", VIDUR + "0,5,-5\n", "t.csv:2: num_decode_tokens: got -5; expected a whole number from 1 to")
 trace("trace-zero", VIDUR + "0,0,5\n", "t.csv:2: num_prefill_tokens: got 0; expected a whole number from 1 to")
 option("trace-missing", ["--trace", "no.csv"], "--trace no.csv: ", "no.csv: cannot be read (No such file or directory); give the path of")
-option("trace-rate", ["--trace", "t.csv", "--request-rate", "3"], "--request-rate 3: workload.arrival.request_rate:", "kind: poisson")
+option("trace-rate-zero", ["--trace", "t.csv", "--request-rate", "0"], "--request-rate 0: workload.arrival.request_rate: must be greater than 0 req/s")
+CASES.append(Case("trace-rate-of-one-moment", ("--request-rate 3: workload.arrival.request_rate: all requests of the trace come at once; leave the rate out",),
+                  arguments=("--trace", "t.csv", "--request-rate", "3"), files={"t.csv": VIDUR + "0,5,5\n0,5,5\n"}))
+option("trace-speed", ["--trace", "t.csv", "--set", "workload.arrival.speed=-1"], "workload.arrival.speed: must be greater than 0, got -1")
+option("trace-speed-and-rate", ["--trace", "t.csv", "--request-rate", "3", "--set", "workload.arrival.speed=2"], "speed: give either speed or request_rate, not both")
+option("trace-with-sessions", ["--trace", "t.csv", "--set", "workload.sessions={turns: 3}"], "workload.sessions: only for generated arrivals; a trace brings its own")
+trace("trace-bad-ids", OWN + "0,17,5,1 b,16,-1\n", "t.csv:2: hash_ids: got '1 b'; expected whole numbers, separated by spaces")
+trace("trace-large-id", OWN + "0,17,5,1099511627776,16,-1\n", "t.csv:2: hash_ids: got 1099511627776; expected whole numbers from 0 to 1099511627775")
+trace("trace-many-ids", OWN + "0,17,5,1 2 3,16,-1\n", "t.csv:2: hash_ids: 3 ids; expected at most 2, one for each 16 tokens of the prompt")
+trace("trace-no-block", VIDUR[:-1] + ",hash_ids\n0,17,5,1\n", "t.csv:2: hash_block: column is missing; hash_ids needs it: the tokens of a block")
+trace("trace-late-parent", OWN + "0,17,5,,16,1\n0,17,5,,16,-1\n", "t.csv:2: parent: got 1; expected -1 in the first row")
+trace("trace-mooncake-ids", '{"timestamp": 0, "input_length": 513, "output_length": 1, "hash_ids": [7]}', "t.csv:1: hash_ids: 1 ids; expected 2, one for each 512 tokens")
+trace("trace-serving-sim", '{"arrival_time_ns": 0, "input_toks": 0, "output_toks": 1}', "t.csv:1: input_toks: got 0; expected a whole number from 1 to")
+trace("trace-no-calls", '{"arrival_time_ns": 0, "sub_requests": []}', "t.csv:1: JSON: Expected `array` of length >= 1")
+trace("trace-vllm-ids", "arrival_s,input_tokens,output_tokens,prefix_hash_ids\n0,33,5,1\n", "t.csv:2: prefix_hash_ids: 1 ids; expected 2, one for each 16 tokens")
 CASES.append(Case("trace-in-file", ("model.yaml:13: t.csv:2: num_prefill_tokens: got 0; expected a whole number",),
                   edits=(("kind: poisson, request_rate: 10", "kind: trace, path: t.csv"),), files={"t.csv": VIDUR + "0,0,5\n"}))  # fmt: skip
+
+# Generated traffic.
+def arrival(name: str, text: str, *expected: str) -> None:
+    key(name, "{kind: poisson, request_rate: 10}", text, *expected)
+
+
+arrival("ramp-empty", "{kind: ramp, rates: []}", "model.yaml:13: workload.arrival.rates: must have from 1 to 1000000 entries, got 0")
+arrival("ramp-no-rates", "{kind: ramp}", "model.yaml:13: workload.arrival: missing key 'rates'; add rates: [[0, 2], [600, 10]]")
+arrival("ramp-start", "{kind: ramp, rates: [[5, 1]]}", "model.yaml:13: workload.arrival.rates: the first point must be at 0 s, got 5")
+arrival("ramp-order", "{kind: ramp, rates: [[0, 1], [9, 1], [8, 1]]}", "workload.arrival.rates: times must not fall, got 8 after 9")
+arrival("ramp-zero", "{kind: ramp, rates: [[0, 0]]}", "workload.arrival.rates: all are 0; give one above 0")
+arrival("ramp-negative", "{kind: ramp, rates: [[0, -1]]}", "model.yaml:13: workload.arrival.rates.0.1: must be at least 0, got -1")
+arrival("ramp-number", "{kind: ramp, rates: [5]}", "model.yaml:13: workload.arrival.rates.0: expected a list, got 5")
+arrival("ramp-that-ends", "{kind: ramp, rates: [[0, 1], [2, 0]]}", "model.yaml:13: workload.arrival.rates: end at 0 req/s, after about", "set num_prompts to")
+key("sessions-unknown", "  num_prompts:", "  sessions: {turn: 3}\n  num_prompts:", "model.yaml:15: workload.sessions.turn: unknown key 'turn' (did you mean 'turns'?)")
+key("sessions-turns", "  num_prompts:", "  sessions: {turns: 0}\n  num_prompts:", "model.yaml:15: workload.sessions.turns: must be at least 1, got 0")
+key("sessions-fixed", "  num_prompts:", "  sessions: {turns: 1.5, turn_distribution: fixed}\n  num_prompts:", "workload.sessions.turns: must be a whole number where")
+key("sessions-think", "  num_prompts:", "  sessions: {turns: 2, think_time: 3 m}\n  num_prompts:", "workload.sessions.think_time: wrong unit 'm' in '3 m'")
+key("prefix-tokens", "  num_prompts:", "  shared_prefix: {tokens: 0}\n  num_prompts:", "model.yaml:15: workload.shared_prefix.tokens: must be at least 1, got 0")
+key("prompts-that-grow", "  num_prompts:", "  sessions: {turns: 9999, turn_distribution: fixed}\n  shared_prefix: {tokens: 2147483648}\n  num_prompts:", "workload: a prompt grows to 2,148,763,392 tokens, more than", "use shorter lengths or fewer turns")
 
 # Files that are not a specification.
 CASES.append(Case("missing-file", ("no.yaml: no such file, and no shipped experiment of that name; shipped experiments: ador-",), file="no.yaml"))

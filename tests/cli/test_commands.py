@@ -19,7 +19,7 @@ from hdasim.spec.load import preset_path, presets
 
 SAMPLE = Path(__file__).with_name("sample.yaml")
 COMMANDS = [["run"], ["step"], ["compile"], ["systolic"], ["presets"], ["schema"], ["trace"], ["trace", "describe"],
-            ["trace", "generate"]]  # fmt: skip
+            ["trace", "convert"], ["trace", "generate"]]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

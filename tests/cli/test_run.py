@@ -147,8 +147,19 @@ def test_a_trace_replaces_the_workload(run: Run) -> None:
     Path("t.csv").write_text(VIDUR + "0,100,5\n0.5,300,7\n9,10,1\n", encoding="utf-8")
     result = run("--trace", "t.csv")
     assert (result["completed"], result["total_input_tokens"], result["total_output_tokens"]) == (3, 410, 13)
-    assert result["spec"]["workload"]["arrival"] == {"kind": "trace", "path": "t.csv"}
+    assert result["spec"]["workload"]["arrival"] == {"kind": "trace", "path": "t.csv", "speed": None, "request_rate": None}
     assert run("--trace", "t.csv", "--num-prompts", "2")["total_input_tokens"] == 400
+
+
+def test_a_trace_is_replayed_at_a_rate(run: Run) -> None:
+    Path("t.csv").write_text(VIDUR + "0,100,5\n0.5,300,7\n9,10,1\n", encoding="utf-8")
+    # 3 requests in 9 s are 1/3 per second; at twice that the last one comes at 4.5 s, and its one token soon after
+    durations = [run("--trace", "t.csv", *more)["duration"] for more in ((), ("--request-rate", str(2 / 3)))]
+    last = durations[0] - 9
+    assert 0 < last < 1
+    assert durations[1] == pytest.approx(4.5 + last)
+    assert run("--trace", "t.csv", "--set", "workload.arrival.speed=2")["duration"] == pytest.approx(4.5 + last)
+    assert run("--trace", "t.csv", "--request-rate", "inf")["duration"] < 1
 
 
 def test_the_path_of_a_trace_is_relative_to_the_file(run: Run) -> None:

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hdasim.errors import SpecError, TraceError
-from hdasim.serving.arrivals import generate, requests
+from hdasim.serving.arrivals import _rescaled, generate, requests
 from hdasim.serving.traces import Requests, describe, read, write
-from hdasim.spec.workload import QuantileLengths, Workload
+from hdasim.spec.workload import QuantileLengths, RampArrival, Workload
 
 TRACES = Path(__file__).resolve().parents[3] / "traces"
 FIXED = {"kind": "fixed", "input_len": 100, "output_len": 10}
@@ -137,6 +137,206 @@ def test_trace_arrivals(tmp_path: Path) -> None:
     assert (fixed.arrival_s.tolist(), fixed.input_len.tolist()) == ([0.0, 0.5, 2.0], [100, 100, 100])
     with pytest.raises(TraceError, match=r"t\.csv: cannot be read"):
         requests(workload(path, None, None), rng, tmp_path / "none")
+
+
+def test_a_trace_at_another_speed_or_rate(tmp_path: Path) -> None:
+    one = np.ones(4, np.int64)
+    parent = np.array([-1, -1, 1, -1])
+    write(tmp_path / "t.csv", Requests(np.array([0.0, 0.5, 7.0, 2.0]), one, one, parent=parent))
+    path = {"kind": "trace", "path": str(tmp_path / "t.csv")}
+
+    def replayed(count: int | None = None, **others: Any) -> list[float]:
+        return requests(workload(path | others, None, count), np.random.default_rng(0)).arrival_s.tolist()
+
+    assert replayed(speed=2.0) == [0.0, 0.25, 7.0, 1.0]  # think times stay
+    # three sessions in 2 s are 1.5 per second: 3 per second is twice that
+    assert replayed(request_rate=3.0) == [0.0, 0.25, 7.0, 1.0]
+    # of the first three rows, two sessions in 0.5 s are 4 per second
+    assert replayed(3, request_rate=1.0) == [0.0, 2.0, 7.0]
+    assert replayed(request_rate=math.inf) == [0.0, 0.0, 7.0, 0.0]
+    with pytest.raises(SpecError, match=r"workload\.arrival\.request_rate: all requests of the trace come at once"):
+        replayed(1, request_rate=2.0)
+    assert replayed(1, request_rate=math.inf) == [0.0]
+    with pytest.raises(SpecError, match=r"workload\.arrival\.request_rate: too low for 4 requests: arrival times overflow"):
+        replayed(request_rate=5e-324)
+    with pytest.raises(SpecError, match=r"workload\.arrival\.speed: too low for 4 requests: arrival times overflow"):
+        replayed(speed=1e-309)
+    with pytest.raises(msgspec.ValidationError, match="either speed or request_rate"):
+        replayed(request_rate=1.0, speed=1.0)
+
+
+def test_lengths_in_place_of_a_traces_drop_its_prompts(tmp_path: Path) -> None:
+    one = np.ones(2, np.int64)
+    write(tmp_path / "t.csv", Requests(np.zeros(2), one, one, one, np.array([0, 1, 2]), 16, np.array([-1, 0])))
+    got = requests(workload({"kind": "trace", "path": "t.csv"}, FIXED, None), np.random.default_rng(0), tmp_path)
+    assert (got.input_len.tolist(), got.hash_ids) == ([100, 100], None)
+    assert got.parent is not None
+    assert got.parent.tolist() == [-1, 0]
+
+
+def ramp(rates: list[list[float]], **others: Any) -> RampArrival:
+    return msgspec.convert({"kind": "ramp", "rates": rates, **others}, RampArrival)
+
+
+def test_time_rescaling_by_hand() -> None:
+    # rate 2 + 0.2 t until 10 s, so its integral is 2 t + 0.1 t^2: 12.5 at 5 s, 30 at 10 s; then 4 more each second
+    assert _rescaled(ramp([[0, 2], [10, 4]]), np.array([0, 12.5, 30, 34])).tolist() == pytest.approx([0, 5, 10, 11])
+    # falling to 0: 4 t - 0.2 t^2, 15 at 5 s
+    assert _rescaled(ramp([[0, 4], [10, 0], [10, 1]]), np.array([15, 20.5])).tolist() == pytest.approx([5, 10.5])
+    # rising from 0: 0.5 t^2, 2 at 2 s
+    assert _rescaled(ramp([[0, 0], [10, 10]]), np.array([0, 2])).tolist() == pytest.approx([0, 2])
+    # nothing from 10 s to 20 s
+    steps = [[0, 1], [10, 1], [10, 0], [20, 0], [20, 2]]
+    assert _rescaled(ramp(steps), np.array([5, 9.5, 10.5, 12])).tolist() == pytest.approx([5, 9.5, 20.25, 21])
+    # a mean of 3 scaled to 6: twice as many at every time
+    assert _rescaled(ramp([[0, 2], [10, 4]], request_rate=6), np.array([25, 60])).tolist() == pytest.approx([5, 10])
+    assert _rescaled(ramp([[0, 3]], request_rate=6), np.array([12])).tolist() == pytest.approx([2])
+
+
+@pytest.mark.parametrize("burstiness", [1.0, 0.5, 4.0])
+def test_ramps_have_their_rates(burstiness: float) -> None:
+    rates = [[0, 5], [500, 45], [500, 1], [1000, 1], [1500, 9]]
+    arrival = draw({"kind": "ramp", "rates": rates, "burstiness": burstiness}).arrival_s
+    assert arrival[0] == 0
+    assert (np.diff(arrival) >= 0).all()
+    # by areas: (5 + 25)/2 * 250 and (25 + 45)/2 * 250 up to 500 s, then 500, 500 * 5, then 9 per second
+    for begin, end, expected in ((0, 250, 3750), (250, 500, 8750), (500, 1000, 500), (1000, 1500, 2500), (1500, 1900, 3600)):
+        got = np.count_nonzero((arrival >= begin) & (arrival < end))
+        assert abs(got - expected) < 4 * math.sqrt(expected / burstiness) + 4, (begin, end)
+
+
+def test_a_ramp_can_be_scaled_and_may_end() -> None:
+    rates = [[0, 0], [100, 2]]
+    slow, fast = (draw({"kind": "ramp", "rates": rates, "request_rate": r}, num_prompts=100).arrival_s for r in (1.0, math.inf))
+    assert np.array_equal(slow, draw({"kind": "ramp", "rates": rates}, num_prompts=100).arrival_s)  # its mean is 1
+    assert not fast.any()
+    with pytest.raises(SpecError, match=r"workload\.arrival\.rates: too low for 9 requests: arrival times overflow"):
+        draw({"kind": "ramp", "rates": [[0, 5e-324]]}, num_prompts=9)
+    ends = {"kind": "ramp", "rates": [[0, 2], [100, 0]]}  # 100 requests
+    assert draw(ends, num_prompts=50).arrival_s[-1] < 100
+    with pytest.raises(
+        SpecError, match=r"workload\.arrival\.rates: end at 0 req/s, after about \d+ requests; end above 0, or set num"
+    ):
+        draw(ends, num_prompts=200)
+
+
+CHAT = {"turns": 4, "think_time": 20.0}
+
+
+def chat(count: int = 2000, seed: int = 0, lengths: dict[str, Any] = LOGNORMAL, **others: Any) -> Requests:
+    document = {"arrival": {"kind": "poisson", "request_rate": 2.0}, "lengths": lengths, "num_prompts": count, **others}
+    return requests(msgspec.convert(document, Workload), np.random.default_rng(seed))
+
+
+def ids(got: Requests, row: int) -> list[int]:
+    assert got.hash_ids is not None
+    assert got.hash_offsets is not None
+    return got.hash_ids[got.hash_offsets[row] : got.hash_offsets[row + 1]].tolist()
+
+
+def test_sessions_by_hand() -> None:
+    fixed = {"kind": "fixed", "input_len": 20, "output_len": 6}
+    got = chat(
+        5, lengths=fixed, sessions={"turns": 2, "turn_distribution": "fixed", "think_time": 3.0, "think_distribution": "fixed"}
+    )
+    # the second prompt holds the first, its output and 20 more: 20 + 6 + 20 = 46 tokens, two full blocks; the last session is cut
+    assert got.input_len.tolist() == [20, 46, 20, 46, 20]
+    assert got.parent is not None
+    assert got.parent.tolist() == [-1, 0, -1, 2, -1]
+    assert got.arrival_s[[1, 3]].tolist() == [3.0, 3.0]
+    assert [ids(got, i) for i in range(5)] == [[0], [0, 1], [2], [2, 3], [4]]
+    # with 40 shared tokens, two full blocks of each of 3 groups: 60 and 86 tokens, 3 and 5 blocks
+    both = chat(5, lengths=fixed, sessions={"turns": 2, "turn_distribution": "fixed"}, shared_prefix={"tokens": 40, "groups": 3})
+    assert both.input_len.tolist() == [60, 86, 60, 86, 60]
+    heads = [ids(both, i)[:2] for i in range(5)]
+    assert heads[0] == heads[1]
+    assert heads[2] == heads[3]
+    assert all(head in ([0, 1], [2, 3], [4, 5]) for head in heads)
+    assert [ids(both, i)[2:] for i in range(5)] == [[6], [6, 7, 8], [9], [9, 10, 11], [12]]
+
+
+def test_turns_share_the_full_blocks_of_their_history_and_nothing_else() -> None:
+    got = chat(sessions=CHAT)
+    assert got.parent is not None
+    seen: set[int] = set()
+    for row in range(len(got)):
+        own, before = ids(got, row), int(got.parent[row])
+        assert len(own) == got.input_len[row] // 16
+        assert len(set(own)) == len(own)
+        if before < 0:
+            assert not seen & set(own)
+            seen |= set(own)
+            continue
+        assert before == row - 1
+        earlier = ids(got, before)
+        assert own[: len(earlier)] == earlier  # the prompt before is a prefix of this one, in full blocks
+        assert not seen & set(own[len(earlier) :])
+        assert got.input_len[row] > got.input_len[before] + got.output_len[before]
+        seen |= set(own)
+
+
+def test_sessions_have_their_means() -> None:
+    got = chat(20_000, sessions=CHAT)
+    statistics = describe(got)
+    assert got.parent is not None
+    # 5000 sessions or so; a geometric number of mean 4 has deviation sqrt(1 - 1/4) * 4 = 3.5
+    assert statistics["turns_mean"] == pytest.approx(4, abs=4 * 3.5 / math.sqrt(5000))
+    assert statistics["think_mean_s"] == pytest.approx(20, rel=4 / math.sqrt(15_000))
+    assert statistics["request_rate"] == pytest.approx(2, rel=4 / math.sqrt(5000))  # sessions per second
+    assert (got.parent < np.arange(20_000)).all()
+    assert (np.diff(got.arrival_s[got.is_root()]) >= 0).all()
+
+
+def test_sessions_are_the_same_every_time_and_fewer_come_first() -> None:
+    many, again = (
+        chat(1000, sessions=CHAT, shared_prefix={"tokens": 100}),
+        chat(1000, sessions=CHAT, shared_prefix={"tokens": 100}),
+    )
+    assert equal(many, again)
+    assert np.array_equal(many.hash_ids, again.hash_ids)  # type: ignore[arg-type]
+    few = chat(300, sessions=CHAT, shared_prefix={"tokens": 100})
+    assert equal(few, many.first(300))
+    assert few.parent is not None
+    assert np.array_equal(few.parent, many.first(300).parent)  # type: ignore[arg-type]
+    assert not equal(many, chat(1000, 1, sessions=CHAT, shared_prefix={"tokens": 100}))
+
+
+def test_a_shared_prefix_without_sessions() -> None:
+    got = chat(3000, lengths=FIXED, shared_prefix={"tokens": 64, "groups": 4})
+    assert (got.parent, set(got.input_len.tolist())) == (None, {164})
+    groups = np.array([ids(got, i)[0] for i in range(3000)])
+    assert set(groups.tolist()) == {0, 4, 8, 12}  # four blocks each
+    assert np.bincount(groups // 4) == pytest.approx([750] * 4, abs=4 * math.sqrt(3000 * 3 / 16))
+    # 10 blocks each, 4 of them shared: 3000 * 6 + 16 are computed, so 11,984 of 30,000 hit
+    assert describe(got)["block_reuse"] == pytest.approx(11_984 / 30_000)
+    assert np.array_equal(got.arrival_s, chat(3000, lengths=FIXED).arrival_s)
+
+
+def test_sessions_that_grow_too_long_are_refused() -> None:
+    long = {"kind": "fixed", "input_len": 2**30, "output_len": 1}
+    with pytest.raises(SpecError, match=r"workload: a prompt grows to 3,221,225,474 tokens, more than 2,147,483,648"):
+        chat(3, lengths=long, sessions={"turns": 3, "turn_distribution": "fixed"})
+    with pytest.raises(SpecError, match=r"workload\.num_prompts: prompts of 335,544,320 blocks, more than 134,217,728"):
+        chat(5, lengths=long, sessions={"turns": 1})
+
+
+def test_generated_sessions_survive_the_file(tmp_path: Path) -> None:
+    document = {"arrival": GAMMA, "lengths": QUANTILES, "num_prompts": 60, "sessions": CHAT, "shared_prefix": {"tokens": 33}}
+    made = generate(msgspec.convert(document, Workload), 3, tmp_path / "g.csv")
+    again = read(tmp_path / "g.csv")
+    assert equal(again, made)
+    for name in ("hash_ids", "hash_offsets", "parent"):
+        assert np.array_equal(getattr(again, name), getattr(made, name))
+
+
+@pytest.mark.parametrize("rho", [-1.0, -0.5, 0.3, 0.9, 1.0])
+def test_quantile_lengths_have_their_rank_correlation(rho: float) -> None:
+    wide = QUANTILES | {"output": [[0, 1], [1, 100_001]], "input": [[0, 1], [0.5, 10_001], [1, 1_000_001]]}
+    got = draw(GAMMA, lengths=wide | {"rank_correlation": rho})
+    ranks = [np.argsort(np.argsort(tokens)) for tokens in (got.input_len, got.output_len)]
+    assert np.corrcoef(ranks)[0, 1] == pytest.approx(rho, abs=4 / math.sqrt(COUNT))
+    assert np.mean(got.input_len <= 10_001) == pytest.approx(0.5, abs=4 * 0.5 / math.sqrt(COUNT) + 0.001)
+    assert got.output_len.mean() == pytest.approx(50_001, rel=0.02)
 
 
 def test_generate_writes_what_it_returns(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from hdasim.spec.workload import (
     LognormalLengths,
     PoissonArrival,
     QuantileLengths,
+    RampArrival,
     TraceArrival,
     Workload,
 )
@@ -42,6 +43,9 @@ def quantiles(points: list[list[float]]) -> dict[str, Any]:
         ({"kind": "gamma", "request_rate": 2, "burstiness": 0.5}, GammaArrival(request_rate=2.0, burstiness=0.5)),
         ({"kind": "fixed", "request_rate": 4.0}, FixedArrival(request_rate=4.0)),
         (TRACE, TraceArrival(path="a.csv")),
+        (TRACE | {"speed": 2.0}, TraceArrival(path="a.csv", speed=2.0)),
+        (TRACE | {"request_rate": math.inf}, TraceArrival(path="a.csv", request_rate=math.inf)),
+        ({"kind": "ramp", "rates": [[0, 2], [9.5, 3]]}, RampArrival(rates=((0, 2), (9.5, 3)))),
     ],
 )
 def test_arrival_kinds(arrival: dict[str, Any], expected: object) -> None:
@@ -67,6 +71,12 @@ def test_a_workload_hashes_and_survives_a_round_trip() -> None:
     assert hash(again) == hash(workload)
 
 
+def test_the_mean_rate_of_a_ramp_by_hand() -> None:
+    # (1 + 3) / 2 * 10 + 0 + 5 * 10 = 70 in 20 s; the jump at 10 s has no area
+    assert RampArrival(rates=((0, 1), (10, 3), (10, 5), (20, 5), (20, 9))).mean == 3.5
+    assert RampArrival(rates=((0, 4),)).mean == 4
+
+
 def test_json_schema_can_be_made() -> None:
     assert "Workload" in msgspec.json.schema(Workload)["$defs"]
 
@@ -90,6 +100,23 @@ def test_trace_needs_neither_lengths_nor_count() -> None:
         ({"arrival": {"kind": "pareto", "request_rate": 1.0}}, "'pareto' - at `$.arrival.kind`"),
         ({"arrival": {"kind": "poisson", "request_rate": 1.0, "burst": 1}}, "unknown field `burst`"),
         ({"arrival": {"kind": "trace", "path": ""}}, "length >= 1"),
+        ({"arrival": TRACE | {"speed": 1.0, "request_rate": 1.0}}, "speed: give either speed or request_rate, not both"),
+        ({"arrival": TRACE | {"speed": 0.0}}, "> 0"),
+        ({"arrival": TRACE, "sessions": {"turns": 2}}, "sessions: only for generated arrivals; a trace brings its own prompts"),
+        ({"arrival": TRACE, "shared_prefix": {"tokens": 2}}, "shared_prefix: only for generated arrivals"),
+        ({"arrival": {"kind": "ramp", "rates": []}}, "length >= 1"),
+        ({"arrival": {"kind": "ramp", "rates": [[1, 2]]}}, "rates: the first point must be at 0 s, got 1"),
+        ({"arrival": {"kind": "ramp", "rates": [[0, 2], [5, 1], [4, 1]]}}, "rates: times must not fall, got 4 after 5"),
+        ({"arrival": {"kind": "ramp", "rates": [[0, 0], [5, 0]]}}, "rates: all are 0; give one above 0"),
+        ({"arrival": {"kind": "ramp", "rates": [[0, -1]]}}, ">= 0"),
+        ({"arrival": {"kind": "ramp", "rates": [[0, 1]], "burstiness": math.inf}}, "burstiness must be finite"),
+        ({"arrival": {"kind": "ramp", "rates": [[0, 0], [5, 0], [5, 1]], "request_rate": 1}}, "the rates are 0 until the last"),
+        ({"sessions": {"turns": 0.5}}, ">= 1"),
+        ({"sessions": {"turns": 2.5, "turn_distribution": "fixed"}}, "turns: must be a whole number where turn_dist"),
+        ({"sessions": {"turns": 2, "think_time": -1.0}}, ">= 0"),
+        ({"shared_prefix": {"tokens": 0}}, ">= 1"),
+        ({"shared_prefix": {"tokens": 1, "groups": 0}}, ">= 1"),
+        ({"lengths": quantiles([[0, 1], [1, 7]]) | {"rank_correlation": 1.5}}, "<= 1"),
         ({"lengths": {"kind": "fixed", "input_len": 0, "output_len": 1}}, ">= 1 - at `$.lengths.input_len`"),
         ({"lengths": {"kind": "fixed", "input_len": 1, "output_len": 2**31 + 1}}, "<= 2147483648"),
         ({"lengths": LOGNORMAL | {"input_cv": -1.0}}, ">= 0"),
