@@ -500,12 +500,13 @@ def _presets(args: argparse.Namespace) -> int:
     from .report.files import to_json
     from .spec.load import presets
 
-    names = {kind: presets(kind) for kind in ("experiments", "hardware", "models")}
+    names = {kind: presets(kind) for kind in ("experiments", "hardware", "models", "slo")}
     if args.json:
         _out(to_json(names))
     else:
         for kind, known in names.items():
-            _out(f"{kind}:\n" + textwrap.fill(" ".join(known), 100, initial_indent="  ", subsequent_indent="  ") + "\n")
+            wrap = textwrap.TextWrapper(100, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+            _out(f"{kind}:\n{wrap.fill(' '.join(known))}\n")
     return EXIT_OK
 
 

@@ -1,8 +1,8 @@
 """From per-request and per-step arrays to a summary, in vLLM's definitions and key names.
 
 TTFT = first token - arrival, TPOT = (E2EL - TTFT) / (output tokens - 1) over requests with two or more, ITL = gaps between
-output tokens pooled over requests (ADOR's TBT), E2EL = last token - arrival. Percentiles are exact, linear between order
-statistics (numpy's default).
+output tokens pooled over requests (ADOR's TBT), E2EL = last token - arrival, scheduling delay = first scheduled - arrival
+(Sarathi-Serve's). Percentiles are exact, linear between order statistics (numpy's default).
 """
 
 import math
@@ -15,7 +15,8 @@ from .core.layout import CAUSES, REQUEST_STATES, UNITS
 from .device.bound import request_bounds
 from .device.latency import Machine
 from .serving.engine import Served
-from .spec.workload import SLO
+from .serving.saturation import assess
+from .spec.slo import SLO, Goal
 
 Floats = npt.NDArray[np.float64]
 PERCENTILES = (50, 90, 99)
@@ -53,34 +54,95 @@ def _statistics(name: str, seconds: Floats, counts: npt.NDArray[np.int64] | None
 
 
 def request_times(served: Served) -> dict[str, Floats]:
-    """Seconds per request: ttft, tpot, e2el; NaN where a request did not get that far (TPOT also with one output token)."""
+    """Seconds per request: ttft, tpot, e2el, scheduling_delay; NaN where a request did not get that far (TPOT also with one
+    output token).
+    """
     out, arrival = served.outcomes, served.requests.arrival_s
     finished = out["state"] == _FINISHED
+    delay = np.where(out["scheduled"] >= 0, out["scheduled"] - arrival, np.nan)
     ttft = np.where(out["first_token"] >= 0, out["first_token"] - arrival, np.nan)
     e2el = np.where(finished, out["last_token"] - arrival, np.nan)
     gaps = served.requests.output_len - 1
     tpot = np.where(finished & (gaps > 0), (e2el - ttft) / np.maximum(gaps, 1), np.nan)
-    return {"ttft": ttft, "tpot": tpot, "e2el": e2el}
+    return {"ttft": ttft, "tpot": tpot, "e2el": e2el, "scheduling_delay": delay}
 
 
 def good_requests(served: Served, slo: SLO) -> npt.NDArray[np.bool_]:
-    """Finished requests that meet every goal; one output token counts as TPOT 0."""
+    """Finished requests that meet every goal for each request; one output token counts as TPOT 0."""
     good: npt.NDArray[np.bool_] = served.outcomes["state"] == _FINISHED
-    for name, seconds in request_times(served).items():
-        goal = getattr(slo, name)
-        if goal is not None:
-            good &= np.nan_to_num(seconds, nan=0.0) <= goal
+    for goal in slo.goals():
+        if goal.statistic == "request":
+            good &= _of_each(served, goal.metric) <= goal.limit
     return good
 
 
+def _of_each(served: Served, metric: str) -> Floats:
+    """Seconds of every request: inf where it did not get that far, a TPOT of 0 with one output token."""
+    seconds = request_times(served)[metric]
+    done = served.outcomes["state"] == _FINISHED
+    return np.where(np.isnan(seconds), np.where(done, 0.0, np.inf), seconds)
+
+
+def against_slo(served: Served, slo: SLO) -> dict[str, Any] | None:
+    """What became of the goals; None without any.
+
+    Returns
+    -------
+    dict
+        ``met``: all of `goals`, and `attainment`. ``goals``: each ``metric``, ``statistic``, ``limit_ms``, the ``value_ms``
+        reached, ``met``, and, for a limit of each request, ``attainment``: the share of all requests within it; its value is the
+        latency that the wanted share of requests stays within. ``attainment``: the share of requests within all limits of each
+        request (None without any), ``wanted_attainment`` that asked for.
+
+        A statistic of nothing (no request got that far) is None, and met only if requests finished: all of one output token have
+        no ITL.
+    """
+    if not slo.goals():
+        return None
+    goals = [_reached(served, goal, slo.attainment) for goal in slo.goals()]
+    each = any(goal.statistic == "request" for goal in slo.goals())
+    share = float(good_requests(served, slo).mean()) if each and len(served.requests) else None
+    met = all(goal["met"] for goal in goals) and (share is None or share >= slo.attainment)
+    return {"met": met, "goals": goals, "attainment": share, "wanted_attainment": slo.attainment if each else None}
+
+
+def _reached(served: Served, goal: Goal, wanted: float) -> dict[str, Any]:
+    result = {"metric": goal.metric, "statistic": goal.statistic, "limit_ms": goal.limit * 1e3}
+    if goal.statistic == "request":
+        seconds = np.sort(_of_each(served, goal.metric))
+        rank = max(math.ceil(wanted * seconds.size - 1e-9), 1)
+        value = float(seconds[rank - 1]) if seconds.size else math.inf
+        share = float((seconds <= goal.limit).mean()) if seconds.size else 0.0
+        return result | {"value_ms": value * 1e3 if value < math.inf else None, "met": value <= goal.limit, "attainment": share}
+    seconds, counts = _measured(served, goal.metric)
+    if not counts.sum():
+        return result | {"value_ms": None, "met": bool((served.outcomes["state"] == _FINISHED).any())}
+    order = np.argsort(seconds, kind="stable")
+    if goal.statistic == "mean":
+        value = float(np.average(seconds, weights=counts))
+    else:
+        value = weighted_percentile(seconds[order], counts[order], float(goal.statistic[1:]))
+    return result | {"value_ms": value * 1e3, "met": value <= goal.limit}
+
+
+def _measured(served: Served, metric: str) -> tuple[Floats, npt.NDArray[np.int64]]:
+    """(values in seconds, how often each occurs) of a metric of `spec.slo.METRICS`."""
+    if metric == "itl":
+        return served.gaps["seconds"], served.gaps["count"]
+    seconds = request_times(served)[metric]
+    seconds = seconds[~np.isnan(seconds)]
+    return seconds, np.ones(seconds.size, np.int64)
+
+
 def summarise(served: Served, machine: Machine, slo: SLO) -> dict[str, Any]:
-    """All figures of a run: vLLM's flat keys, then blocks `device`, `bottleneck`, `communication`, `bound`, `occupancy`, and
-    for a pipeline `pipeline`.
+    """All figures of a run: vLLM's flat keys, whether it is `saturated` (`serving.saturation`), then blocks `saturation`, `slo`
+    (`against_slo`), `device`, `bottleneck`, `communication`, `bound`, `occupancy`, and for a pipeline `pipeline`.
     """
     out, requests, steps = served.outcomes, served.requests, served.steps
     done = out["state"] == _FINISHED
     duration = float((steps["start"] + steps["time"]).max()) if steps.size else 0.0
     generated, times = int(out["generated"].sum()), request_times(served)
+    load = assess(requests, out)
     prompts = int(requests.input_len[out["first_token"] >= 0].sum())
     rate = 1.0 / duration if duration else 0.0
     result: dict[str, Any] = {
@@ -91,15 +153,18 @@ def summarise(served: Served, machine: Machine, slo: SLO) -> dict[str, Any]:
         "total_input_tokens": prompts,
         "total_output_tokens": generated,
         "request_throughput": int(done.sum()) * rate,
-        "request_goodput": int(good_requests(served, slo).sum()) * rate if slo != SLO() else None,
+        "request_goodput": int(good_requests(served, slo).sum()) * rate if slo.goals() else None,
         "output_throughput": generated * rate,
         "total_token_throughput": (prompts + generated) * rate,
         "preemptions": int(out["preemptions"].sum()),
         "steps": int(steps.size),
     }
-    for name in ("ttft", "tpot", "e2el"):
+    for name in ("ttft", "tpot", "e2el", "scheduling_delay"):
         result |= _statistics(name, times[name][~np.isnan(times[name])])
     result |= _statistics("itl", served.gaps["seconds"], served.gaps["count"])
+    result["saturated"] = load.kind == "saturated"
+    result["saturation"] = {"kind": load.kind, "excess": load.excess, "reason": load.reason}
+    result["slo"] = against_slo(served, slo)
     result["bound"] = _bounds(served, machine)
     result["occupancy"] = _occupancy(steps, machine.page_count)
     busy = _busy_time(served, machine)

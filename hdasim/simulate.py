@@ -1,5 +1,6 @@
 """The whole flow on one screen: load -> compile -> serve -> measure -> `Result`."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +28,8 @@ class Result:
     summary: dict[str, Any]
 
 
-def simulate(experiment: Experiment, progress: Progress | None = None) -> Result:
-    """Run the experiment: the main job.
+def simulate(experiment: Experiment, progress: Progress | None = None, speed: float = 1.0) -> Result:
+    """Run the experiment: the main job. Its requests arrive `speed` times as fast as it says.
 
     Raises
     ------
@@ -37,6 +38,8 @@ def simulate(experiment: Experiment, progress: Progress | None = None) -> Result
     """
     machine = build(experiment)
     requests = make_requests(experiment.workload, np.random.default_rng(experiment.seed))
+    if speed != 1.0:
+        requests = dataclasses.replace(requests, arrival_s=requests.arrival_s / speed)
     served = serve(machine, experiment.serving, requests, progress)
     _refuse_if_none_fits(experiment, machine, served)
     return Result(experiment, machine, served, summarise(served, machine, experiment.slo))

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1] / "hdasim"
 FLOORS = {
-    "units": 0, "errors": 0,
+    "units": 0, "errors": 0, "statistics": 0,
     "spec": 1, "core": 1,
     "compiler": 2, "text": 2,
     "sheet": 3,
@@ -20,7 +20,8 @@ FLOORS = {
     "report": 9,
     "scalesim": 10,
     "predict": 11,
-    "validate": 12,
+    "search": 11,
+    "validate": 12, "cli_capacity": 12,
     "cli": 13,
     "__main__": 14,
 }  # fmt: skip

@@ -8,7 +8,8 @@ from .base import NonNegativeInt, Spec
 from .hardware import Device
 from .model import Model
 from .serving import Serving
-from .workload import SLO, Workload
+from .slo import SLO
+from .workload import Workload
 
 
 class Experiment(Spec):
