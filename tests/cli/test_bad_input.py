@@ -91,7 +91,7 @@ key("unknown-serving", "scheduler:", "schedular:", "model.yaml:11: serving.sched
 key("unknown-workload", "num_prompts:", "num_prompt:", "model.yaml:15: workload.num_prompt: unknown key", "'num_prompts'")
 key("unknown-arrival", "request_rate:", "rate:", "model.yaml:13: workload.arrival.rate: unknown key", "known: request_rate")
 key("unknown-lengths", "input_len:", "input_length:", "model.yaml:14: workload.lengths.input_length: unknown", "'input_len'")
-key("unknown-slo", "tpot: 50 ms", "tbp: 50 ms", "model.yaml:16: slo.tbp: unknown key", "did you mean 'tpot'?")
+key("unknown-slo", "tpot: 50 ms", "tbp: 50 ms", "model.yaml:16: slo.tbp: unknown key", "known: scheduling_delay, ttft")
 key("unknown-merge", "slo: {", "slo: {<<: 1, ", "model.yaml:16: slo.<<: unknown key", "known: scheduling_delay, ttft, tpot")
 
 # Values: units, signs, NaN, infinity, types, sizes.
