@@ -182,7 +182,7 @@ def _points(found: dict[str, Any]) -> Table:
     table = grid("All runs", ("req/s", "seed", "requests", "", "nearest limit", "of the limit"))
     for p in found["points"]:
         ratio = "-" if p["ratio"] is None else f"{100 * p['ratio']:.0f} %"
-        rate = "at once" if p["rate"] is None else f"{p['rate']:.4g}"
+        rate = "at once" if math.isinf(p["rate"]) else f"{p['rate']:.4g}"
         table.add_row(rate, str(p["seed"]), f"{p['num_prompts']:,}", "passes" if p["passed"] else "fails", limit_name(p["limit"]),
                       ratio)  # fmt: skip
     return table
