@@ -101,4 +101,4 @@ def assess(requests: Requests, outcomes: np.ndarray) -> Load:
         if excess >= LEAST_EXCESS and ratio > 1:
             return Load("saturated", excess, f"the {name} grows by {excess:.3g} s for every second of arrivals")
     name, excess, _ = found[0]
-    return Load("steady", excess, f"the {name} does not grow")
+    return Load("steady", excess, f"the {name} grows by no more than chance")
