@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ EXAMPLE = (
     "hdasim capacity model.yaml --seeds 5 --curve --plot curve.html"
 )  # fmt: skip
 NO_CAPACITY = 3
-_MOST_SEEDS = 1000
+_MOST_SEEDS = 100
+#: Seconds between two writes of the runs done so far.
+_EVERY = 1.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,10 +69,14 @@ def run(args: argparse.Namespace, console: Any) -> int:
         if args.plot is not None:
             make_folder(Path(args.plot).resolve().parent)
         expected = len(settings.seeds) * (9 + (len(capacity.CURVE) if settings.curve else 0))
+        saved = -_EVERY
         with Reporter() as reporter:
 
             def report(point: capacity.Point, done: list[capacity.Point]) -> None:
-                _write(path, to_json({"status": "interrupted", "made_from": key, "points": done}))
+                nonlocal saved
+                if time.monotonic() - saved >= _EVERY:
+                    _write(path, to_json({"status": "interrupted", "made_from": key, "points": done}))
+                    saved = time.monotonic()
                 rate = "all at once" if math.isinf(point.rate) else f"{point.rate:.4g} req/s"
                 reporter.show(len(done), max(expected, len(done)), f"runs, {rate} {'passes' if point.passed else 'fails'}")
 

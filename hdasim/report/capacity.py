@@ -44,8 +44,17 @@ def answer(found: dict[str, Any]) -> str:
         case "at_least":
             return f"capacity at least {rate}: the highest rate tried passes; raise --max-rate"
         case "interrupted":
-            return "interrupted before a capacity was known" + (f"; so far {rate} ({seeds})" if rate else "")
+            return f"interrupted before the capacity was known{_so_far(found)}"
     return no_capacity(found)
+
+
+def _so_far(found: dict[str, Any]) -> str:
+    """The highest rate that passed and the lowest that failed, on any seed."""
+    points = [p for p in found["points"] if math.isfinite(p["rate"])]
+    rates = {passed: [p["rate"] for p in points if p["passed"] == passed] for passed in (True, False)}
+    said = [f"{max(rates[True]):.4g} req/s passes"] if rates[True] else []
+    said += [f"{min(rates[False]):.4g} req/s fails"] if rates[False] else []
+    return f"; so far {' and '.join(said)}" if said else ""
 
 
 def no_capacity(found: dict[str, Any]) -> str:

@@ -2,6 +2,10 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +111,7 @@ def test_a_trace_has_one_seed(capsys: pytest.CaptureFixture[str]) -> None:
         (["--max-rate", "-1"], "--max-rate: expected a rate above 0, such as 10, got -1"),
         (["--max-rate", "inf"], "--max-rate: expected a rate above 0, such as 10, got inf"),
         (["--min-rate", "5", "--max-rate", "2"], "--min-rate: must not be above --max-rate 2, got 5"),
-        (["--seeds", "0"], "--seeds: expected a whole number from 1 to 1000, got 0"),
+        (["--seeds", "0"], "--seeds: expected a whole number from 1 to 100, got 0"),
         (["--num-prompts", "0"], "--num-prompts: expected a whole number from 1"),
         (["--tolerance", "2"], "--tolerance: expected a share from 0.0001 to 0.5, such as 0.02, got 2"),
         (["--tolerance", "nan"], "--tolerance: expected a share from 0.0001 to 0.5, such as 0.02, got nan"),
@@ -128,3 +132,21 @@ def test_a_file_that_is_no_search_is_refused(capsys: pytest.CaptureFixture[str],
 def test_another_experiment_is_not_resumed(capsys: pytest.CaptureFixture[str]) -> None:
     found(capsys, *SMALL, *GOALS)
     assert "holds runs of another experiment" in error(capsys, *SMALL, *GOALS, "--set", "serving.max_num_seqs=8", "--resume")
+
+
+def test_an_interrupt_prints_what_is_known_and_can_be_resumed(folder: Path) -> None:
+    command = [sys.executable, "-m", "hdasim", "capacity", "model.yaml", "--output-dir", "out", *GOALS, "--num-prompts", "200000",
+               "--set", "workload.lengths={kind: fixed, input_len: 128, output_len: 8}"]  # fmt: skip
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while not Path("out/capacity.json").exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "interrupted before the capacity was known" in out.splitlines()[0]
+    assert "--resume does the rest" in err
+    assert "Traceback" not in err
+    saved = json.loads(Path("out/capacity.json").read_text(encoding="utf-8"))
+    assert saved["interrupted"]
+    assert len(saved["points"]) >= 1

@@ -180,7 +180,8 @@ def test_an_interrupt_keeps_what_is_known() -> None:
 
     found = document(search(Runs(queue(100), (), report, stop), settings()))
     assert (found["status"], found["interrupted"], len(found["points"])) == ("interrupted", True, 12)
-    assert "interrupted before a capacity was known" in answer(found)
+    assert answer(found).startswith("interrupted before the capacity was known; so far ")
+    assert " req/s passes and " in answer(found)
 
 
 def test_the_curve_covers_low_load_to_beyond_the_capacity() -> None:
