@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import __version__
+from . import __version__, cli_capacity
 from .cli_parts import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_OK, EXIT_USER
 from .cli_parts import Parser as _Parser
 from .cli_parts import add as _add
@@ -35,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"hdasim {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
     _run_parser(commands)
+    _capacity_parser(commands)
     _step_parser(commands)
     _compile_parser(commands)
     _systolic_parser(commands)
@@ -68,6 +69,13 @@ def _run_parser(commands: Any) -> None:
     parser.add_argument("--num-prompts", metavar="N", help="number of requests; of a trace, the first N")
     parser.add_argument("--goodput", nargs="+", default=[], metavar="GOAL:MS",
                         help="service levels in ms, e.g. ttft:200 tpot:50 e2el:9000")  # fmt: skip
+
+
+def _capacity_parser(commands: Any) -> None:
+    parser = _add(commands, "capacity", lambda args: cli_capacity.run(args, _console),
+                  "the highest request rate that meets the service levels", cli_capacity.EXAMPLE)  # fmt: skip
+    _experiment_arguments(parser)
+    cli_capacity.add_arguments(parser)
 
 
 def _step_parser(commands: Any) -> None:
@@ -430,12 +438,13 @@ def _presets(args: argparse.Namespace) -> int:
     from .report.files import to_json
     from .spec.load import presets
 
-    names = {kind: presets(kind) for kind in ("experiments", "hardware", "models")}
+    names = {kind: presets(kind) for kind in ("experiments", "hardware", "models", "slo")}
     if args.json:
         _out(to_json(names))
     else:
         for kind, known in names.items():
-            _out(f"{kind}:\n" + textwrap.fill(" ".join(known), 100, initial_indent="  ", subsequent_indent="  ") + "\n")
+            wrap = textwrap.TextWrapper(100, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+            _out(f"{kind}:\n{wrap.fill(' '.join(known))}\n")
     return EXIT_OK
 
 

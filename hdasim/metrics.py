@@ -1,10 +1,11 @@
 """From per-request and per-step arrays to a summary, in vLLM's definitions and key names.
 
 TTFT = first token - arrival, TPOT = (E2EL - TTFT) / (output tokens - 1) over requests with two or more, ITL = gaps between
-output tokens pooled over requests (ADOR's TBT), E2EL = last token - arrival. Percentiles are exact, linear between order
-statistics (numpy's default).
+output tokens pooled over requests (ADOR's TBT), E2EL = last token - arrival, scheduling delay = first scheduled - arrival
+(Sarathi-Serve's). Percentiles are exact, linear between order statistics (numpy's default).
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ from .device.bound import request_bounds
 from .serving.engine import Served
 from .serving.gaps import Gaps
 from .serving.pools import Servers
-from .spec.workload import SLO
+from .serving.saturation import assess
+from .spec.slo import SLO, Goal
 
 Floats = npt.NDArray[np.float64]
 PERCENTILES = (50, 90, 99)
@@ -48,34 +50,96 @@ def _gap_statistics(gaps: Gaps) -> dict[str, float | None]:
 
 
 def request_times(served: Served) -> dict[str, Floats]:
-    """Seconds per request: ttft, tpot, e2el; NaN where a request did not get that far (TPOT also with one output token)."""
+    """Seconds per request: ttft, tpot, e2el, scheduling_delay; NaN where a request did not get that far (TPOT also with one
+    output token).
+    """
     out = served.outcomes
+    arrival = out["arrival"]
     finished = out["state"] == _FINISHED
-    ttft = np.where(out["first_token"] >= 0, out["first_token"] - out["arrival"], np.nan)
-    e2el = np.where(finished, out["last_token"] - out["arrival"], np.nan)
+    delay = np.where(out["scheduled"] >= 0, out["scheduled"] - arrival, np.nan)
+    ttft = np.where(out["first_token"] >= 0, out["first_token"] - arrival, np.nan)
+    e2el = np.where(finished, out["last_token"] - arrival, np.nan)
     gaps = served.requests.output_len - 1
     tpot = np.where(finished & (gaps > 0), (e2el - ttft) / np.maximum(gaps, 1), np.nan)
-    return {"ttft": ttft, "tpot": tpot, "e2el": e2el}
+    return {"ttft": ttft, "tpot": tpot, "e2el": e2el, "scheduling_delay": delay}
 
 
 def good_requests(served: Served, slo: SLO) -> npt.NDArray[np.bool_]:
-    """Finished requests that meet every goal; one output token counts as TPOT 0."""
+    """Finished requests that meet every goal for each request; one output token counts as TPOT 0."""
     good: npt.NDArray[np.bool_] = served.outcomes["state"] == _FINISHED
-    for name, seconds in request_times(served).items():
-        goal = getattr(slo, name)
-        if goal is not None:
-            good &= np.nan_to_num(seconds, nan=0.0) <= goal
+    for goal in slo.goals():
+        if goal.statistic == "request":
+            good &= _of_each(served, goal.metric) <= goal.limit
     return good
 
 
+def _of_each(served: Served, metric: str) -> Floats:
+    """Seconds of every request: inf where it did not get that far, a TPOT of 0 with one output token."""
+    seconds = request_times(served)[metric]
+    done = served.outcomes["state"] == _FINISHED
+    return np.where(np.isnan(seconds), np.where(done, 0.0, np.inf), seconds)
+
+
+def against_slo(served: Served, slo: SLO) -> dict[str, Any] | None:
+    """What became of the goals; None without any.
+
+    Returns
+    -------
+    dict
+        ``met``: all of `goals`, and `attainment`. ``goals``: each ``metric``, ``statistic``, ``limit_ms``, the ``value_ms``
+        reached, ``met``, and, for a limit of each request, ``attainment``: the share of all requests within it; its value is the
+        latency that the wanted share of requests stays within. ``attainment``: the share of requests within all limits of each
+        request (None without any), ``wanted_attainment`` that asked for.
+
+        A statistic of nothing (no request got that far) is None, and met only if requests finished: all of one output token have
+        no ITL.
+    """
+    if not slo.goals():
+        return None
+    goals = [_reached(served, goal, slo.attainment) for goal in slo.goals()]
+    each = any(goal.statistic == "request" for goal in slo.goals())
+    share = float(good_requests(served, slo).mean()) if each and len(served.requests) else None
+    met = all(goal["met"] for goal in goals) and (share is None or share >= slo.attainment)
+    return {"met": met, "goals": goals, "attainment": share, "wanted_attainment": slo.attainment if each else None}
+
+
+def _reached(served: Served, goal: Goal, wanted: float) -> dict[str, Any]:
+    result = {"metric": goal.metric, "statistic": goal.statistic, "limit_ms": goal.limit * 1e3}
+    if goal.statistic == "request":
+        seconds = np.sort(_of_each(served, goal.metric))
+        rank = max(math.ceil(wanted * seconds.size - 1e-9), 1)
+        value = float(seconds[rank - 1]) if seconds.size else math.inf
+        share = float((seconds <= goal.limit).mean()) if seconds.size else 0.0
+        return result | {"value_ms": value * 1e3 if value < math.inf else None, "met": value <= goal.limit, "attainment": share}
+    reached = _statistic(served, goal)
+    if reached is None:
+        return result | {"value_ms": None, "met": bool((served.outcomes["state"] == _FINISHED).any())}
+    return result | {"value_ms": reached * 1e3, "met": reached <= goal.limit}
+
+
+def _statistic(served: Served, goal: Goal) -> float | None:
+    """Mean or percentile in seconds of a metric of `spec.slo.METRICS`; None of nothing."""
+    if goal.metric == "itl":
+        if not served.itl.count():
+            return None
+        return served.itl.moments()[0] if goal.statistic == "mean" else served.itl.percentiles([float(goal.statistic[1:])])[0]
+    seconds = request_times(served)[goal.metric]
+    seconds = seconds[~np.isnan(seconds)]
+    if not seconds.size:
+        return None
+    return float(seconds.mean() if goal.statistic == "mean" else np.percentile(seconds, float(goal.statistic[1:])))
+
+
 def summarise(served: Served, slo: SLO) -> dict[str, Any]:
-    """All figures of a run: vLLM's flat keys, then blocks `bound`, and `occupancy`, `device`, `bottleneck`, `communication` and
-    for a pipeline `pipeline`; where there are several pools, these in a list `pools`, one for each.
+    """All figures of a run: vLLM's flat keys, whether it is `saturated` (`serving.saturation`), then blocks `saturation`, `slo`
+    (`against_slo`), `bound`, and `occupancy`, `device`, `bottleneck`, `communication` and for a pipeline `pipeline`; where there
+    are several pools, these in a list `pools`, one for each.
     """
     out, requests = served.outcomes, served.requests
     done = out["state"] == _FINISHED
     duration = float(served.totals["end"].max())
     generated, times = int(out["generated"].sum()), request_times(served)
+    load = assess(requests, out)
     prompts = int(requests.input_len[out["first_token"] >= 0].sum())
     rate = 1.0 / duration if duration else 0.0
     result: dict[str, Any] = {
@@ -86,16 +150,19 @@ def summarise(served: Served, slo: SLO) -> dict[str, Any]:
         "total_input_tokens": prompts,
         "total_output_tokens": generated,
         "request_throughput": int(done.sum()) * rate,
-        "request_goodput": int(good_requests(served, slo).sum()) * rate if slo != SLO() else None,
+        "request_goodput": int(good_requests(served, slo).sum()) * rate if slo.goals() else None,
         "output_throughput": generated * rate,
         "total_token_throughput": (prompts + generated) * rate,
         "preemptions": int(out["preemptions"].sum()),
         "prefix_cache_hit_rate": int(out["cached"].sum()) / prompts if prompts else None,
         "steps": int(served.totals["steps"].sum()),
     }
-    for name in ("ttft", "tpot", "e2el"):
+    for name in ("ttft", "tpot", "e2el", "scheduling_delay"):
         result |= _statistics(name, times[name][~np.isnan(times[name])])
     result |= _gap_statistics(served.itl)
+    result["saturated"] = load.kind == "saturated"
+    result["saturation"] = {"kind": load.kind, "excess": load.excess, "reason": load.reason}
+    result["slo"] = against_slo(served, slo)
     result["bound"] = _bounds(served, times)
     pools = [_pool(served, i, duration) for i in range(len(served.pools))]
     return result | (pools[0] if len(pools) == 1 else {"pools": pools})

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1] / "hdasim"
 FLOORS = {
-    "units": 0, "errors": 0,
+    "units": 0, "errors": 0, "statistics": 0,
     "spec": 1, "core": 1,
     "compiler": 2, "text": 2,
     "sheet": 3,
@@ -21,8 +21,10 @@ FLOORS = {
     "report": 10,
     "scalesim": 11,
     "predict": 12,
+    "search": 12,
     "validate": 13,
     "cli_parts": 14,
+    "cli_capacity": 15,
     "cli_trace": 15,
     "cli": 16,
     "__main__": 17,

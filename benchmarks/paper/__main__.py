@@ -21,6 +21,7 @@ EXPERIMENTS = {
     "A8": ("a8", "tensor parallelism on 1 to 16 devices: Megatron better on 2, all-gather from 4"),
     "A9": ("a9", "smallest bandwidth between devices that hides communication: about 32 GB/s"),
     "A9b": ("a9b", "smallest NoC bandwidth that hides exchange between cores"),
+    "A13": ("a13", "highest request rate of chat under Sarathi-Serve's SLO: ADOR states 23.3 requests/s for LLaMA3-8B"),
     "timing": ("timing", "cycles of a model's layers on one array: SCALE-Sim, and arrays with double-buffered weights"),
 }
 

@@ -17,7 +17,10 @@ CAUSE_NAMES = {
     "sa": "systolic array", "mt": "MAC tree", "vu": "vector unit", "dram": "DRAM bandwidth", "global_memory": "global memory",
     "noc": "NoC", "p2p": "device links", "overhead": "launch overhead",
 }  # fmt: skip
-_METRICS = (("ttft", "TTFT, ms"), ("tpot", "TPOT, ms"), ("itl", "ITL (TBT), ms"), ("e2el", "E2E latency, ms"))
+_METRICS = (("ttft", "TTFT, ms"), ("tpot", "TPOT, ms"), ("itl", "ITL (TBT), ms"), ("e2el", "E2E latency, ms"),
+            ("scheduling_delay", "scheduling delay, ms"))  # fmt: skip
+#: Latencies that include the wait in a queue, and so have no percentiles while it grows.
+_QUEUED = ("ttft", "e2el", "scheduling_delay")
 _STATISTICS = ("mean", *(f"p{p}" for p in PERCENTILES))
 
 
@@ -60,8 +63,39 @@ def _pool_line(pool: Servers) -> str:
 def _latency(summary: dict[str, Any]) -> Table:
     table = grid("Latency (below each line: its roofline bound)", ("", *_STATISTICS))
     for key, label in _METRICS:
+        if summary["saturated"] and key in _QUEUED:
+            table.add_row(label, *["grows"] * len(_STATISTICS))
+            continue
         table.add_row(label, *(_number(summary[f"{s}_{key}_ms"]) for s in _STATISTICS))
-        table.add_row("  bound", *(_number(summary["bound"][f"{s}_{key}_ms"]) for s in _STATISTICS), style="dim")
+        if key != "scheduling_delay":
+            table.add_row("  bound", *(_number(summary["bound"][f"{s}_{key}_ms"]) for s in _STATISTICS), style="dim")
+    return table
+
+
+def load_line(summary: dict[str, Any]) -> str:
+    """What a reader has to know before the percentiles of a run whose queue grows, or that is offline; "" of others."""
+    load = summary["saturation"]
+    if load["kind"] == "saturated":
+        return (
+            f"SATURATED: {load['reason']}. Requests come faster than they are served, so latencies only say how long the run "
+            "was; use a lower rate (hdasim capacity finds the highest)."
+        )
+    return f"OFFLINE: {load['reason']}." if load["kind"] == "offline" else ""
+
+
+def goals_table(slo: dict[str, Any]) -> Table:
+    """The goals of `metrics.against_slo` one by one."""
+    labels = {key: label.removesuffix(", ms") for key, label in _METRICS}
+    table = grid(f"Service levels: {'met' if slo['met'] else 'MISSED'}", ("", "limit", "reached", "within", ""))
+    for goal in slo["goals"]:
+        each = goal["statistic"] == "request"
+        name = labels[goal["metric"]] if each else f"{goal['statistic']} {labels[goal['metric']]}"
+        limit, value = (None if goal[k] is None else show(goal[k] / 1e3, "s") for k in ("limit_ms", "value_ms"))
+        share = _percent(goal["attainment"]) if each else ""
+        table.add_row(f"{name}, each request" if each else name, limit, value or "-", share, "met" if goal["met"] else "MISSED")
+    if slo["attainment"] is not None:
+        wanted, met = _percent(slo["wanted_attainment"]), slo["attainment"] >= slo["wanted_attainment"]
+        table.add_row("requests within all limits", wanted, "", _percent(slo["attainment"]), "met" if met else "MISSED")
     return table
 
 
@@ -76,9 +110,7 @@ def _throughput(result: Result) -> Table:
         table.add_row("requests unfinished", f"{s['unfinished']:,}")
     table.add_row("requests/s", _number(s["request_throughput"]))
     if s["request_goodput"] is not None:
-        slo = result.experiment.slo
-        goals = ", ".join(f"{n} <= {show(v, 's')}" for n in ("ttft", "tpot", "e2el") if (v := getattr(slo, n)) is not None)
-        table.add_row(f"goodput, requests/s ({goals})", _number(s["request_goodput"]))
+        table.add_row("goodput, requests/s", _number(s["request_goodput"]))
     table.add_row("output tokens/s", _number(s["output_throughput"], 1))
     table.add_row("all tokens/s", _number(s["total_token_throughput"], 1))
     table.add_row("preemptions", f"{s['preemptions']:,}")
@@ -126,7 +158,12 @@ def _pools(result: Result) -> Iterator[tuple[str, dict[str, Any]]]:
 def print_result(result: Result, console: Console) -> None:
     """Print the tables of a run."""
     console.print(_headline(result), highlight=False)
-    for table in (_latency(result.summary), _throughput(result)):
+    if line := load_line(result.summary):
+        console.print(f"\n{line}", highlight=False)
+    tables = [_latency(result.summary), _throughput(result)]
+    if result.summary["slo"] is not None:
+        tables.insert(1, goals_table(result.summary["slo"]))
+    for table in tables:
         console.print()
         console.print(table, highlight=False)
     for name, summary in _pools(result):

@@ -143,6 +143,10 @@ def _prepare_union(data: Any, info: msgspec.inspect.UnionType, path: Path_) -> A
         return None
     if len(options) == 1:
         return _prepare(data, options[0], path)
+    mappings = [t for t in options if isinstance(t, msgspec.inspect.StructType)]
+    if len(options) == 2 and len(mappings) == 1:  # a value, or a mapping that says more
+        plain = next(t for t in options if t is not mappings[0])
+        return _prepare(data, mappings[0] if isinstance(data, dict) else plain, path)
     tags = {str(t.tag): t for t in options if isinstance(t, msgspec.inspect.StructType)}
     if not isinstance(data, dict) or "kind" not in data:
         raise SpecError(f"expected a mapping with kind: {' | '.join(tags)}", path)

@@ -88,6 +88,19 @@ class Document:
         self.places = {p: at for p, at in self.places.items() if p[: len(path)] != path}
         self.places[path] = place
 
+    def rename(self, path: Path_, key: str) -> None:
+        """Call the value at `path`, if there is one, `key`; `SpecError` if both are there."""
+        target: Any = self.data
+        for step in path[:-1]:
+            target = target.get(step) if isinstance(target, dict) else None
+        if not isinstance(target, dict) or path[-1] not in target:
+            return
+        new = (*path[:-1], key)
+        if key in target:
+            raise SpecError(f"the same as {key}; keep one", path)
+        target[key] = target.pop(path[-1])
+        self.places |= {new + p[len(path) :]: at for p, at in self.places.items() if p[: len(path)] == path}
+
     def clear(self, path: Path_) -> None:
         """Empty the mapping at `path`, if there is one."""
         target: Any = self.data

@@ -10,7 +10,8 @@ from .hardware import Device
 from .model import Model
 from .profile import Profile
 from .serving import Serving
-from .workload import SLO, Workload
+from .slo import SLO
+from .workload import Workload
 
 
 class Experiment(Spec):

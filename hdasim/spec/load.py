@@ -27,7 +27,7 @@ Override = str | tuple[str, str]
 
 
 def presets(kind: str) -> list[str]:
-    """Names of the shipped presets of `kind`: "hardware", "models" or "experiments"."""
+    """Names of the shipped presets of `kind`: "hardware", "models", "slo" or "experiments"."""
     return sorted(p.stem for p in (PRESETS / kind).iterdir() if p.suffix in (".yaml", ".json"))
 
 
@@ -101,7 +101,7 @@ def load_device(source: str | Path) -> Device:
     if isinstance(document.data.get("device"), dict):
         document = document.sub("device")
     with locate(document):
-        _apply_device_preset(document, ())
+        _apply_preset(document, (), "hardware")
         return convert(document.data, Device)
 
 
@@ -120,8 +120,10 @@ def _experiment(document: Document, folder: Path, overrides: list[Override]) -> 
     named = [override if isinstance(override, tuple) else (override, f"--set {override}") for override in overrides]
     for text, place in sorted(named, key=lambda pair: not pair[0].partition("=")[0].strip().endswith("preset")):
         _override(document, text, place if len(place) <= 200 else place[:200] + "...")
-    _apply_device_preset(document, ("device",))
+    _apply_preset(document, ("device",), "hardware")
     _complete_pools(document)
+    document.rename(("slo", "tbt"), "itl")
+    _apply_preset(document, ("slo",), "slo")
     if "model" in document.data:
         document.data["model"] = _under(("model",), lambda: _model(document.data["model"], folder))
     experiment = convert(document.data, Experiment)
@@ -170,21 +172,23 @@ def _complete_pools(document: Document) -> None:
     for i, pool in enumerate(pools if isinstance(pools, list) else []):
         if not isinstance(pool, dict):
             continue
-        _apply_device_preset(document, ("cluster", "pools", i, "device"))
+        _apply_preset(document, ("cluster", "pools", i, "device"), "hardware")
         serving = document.data.get("serving")
         if isinstance(pool.get("serving"), dict) and isinstance(serving, dict):
             pool["serving"] = {**serving, **pool["serving"]}
 
 
-def _apply_device_preset(document: Document, path: Path_) -> None:
+def _apply_preset(document: Document, path: Path_, kind: str) -> None:
+    """Put the preset that the section at `path` names below its other keys."""
     data: Any = document.data
     for key in path:
         data = data.get(key) if isinstance(data, dict) else data[key]
     if not isinstance(data, dict) or "preset" not in data:
         return
     name = data.pop("preset")
-    base = Document.read(_under((*path, "preset"), lambda: preset_path("hardware", name)))
-    base.data.setdefault("name", name)
+    base = Document.read(_under((*path, "preset"), lambda: preset_path(kind, name)))
+    if kind == "hardware":
+        base.data.setdefault("name", name)
     document.put(path, base)
 
 

@@ -27,6 +27,9 @@ def schema() -> dict[str, Any]:
     model["properties"]["preset"] = {"enum": presets("models"), "description": "a shipped model; other keys override its"}
     model["properties"]["config"] = {"type": "string", "description": "path of a Hugging Face config.json"}
     model.pop("required", None)
+    slo = parts["SLO"]["properties"]
+    slo["preset"] = {"enum": presets("slo"), "description": "shipped goals; other keys override them"}
+    slo["tbt"] = {**slo["itl"], "description": "another name of itl"}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "hdasim experiment",

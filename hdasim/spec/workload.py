@@ -1,4 +1,4 @@
-"""What arrives at the servers: when requests come, how long they are, and the service levels wanted.
+"""What arrives at the servers: when requests come and how long they are.
 
 Generated arrivals need `lengths` and `num_prompts`; a trace brings both, and either may be overridden. `sessions` makes each
 arrival that of a conversation, `shared_prefix` puts common tokens before prompts. `hdasim.serving.arrivals` turns a `Workload`
@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from hdasim.spec.base import MAX_TIME, PositiveFloat, PositiveSeconds, RequestCount, RequestRate, Seconds, Spec
+from hdasim.spec.base import MAX_TIME, PositiveFloat, RequestCount, RequestRate, Seconds, Spec
 
 #: Larger token counts are taken for mistakes, here and in trace files.
 MAX_TOKENS = 2**31
@@ -206,14 +206,3 @@ class Workload(Spec, frozen=True, kw_only=True):
         missing = [name for name in ("lengths", "num_prompts") if getattr(self, name) is None]
         if missing:
             raise ValueError(f"generated arrivals need {' and '.join(missing)} (only kind: trace brings its own)")
-
-
-class SLO(Spec, frozen=True, kw_only=True):
-    """Service level goals in seconds; None means no goal.
-
-    Time to the first token, mean time per output token after it, and end-to-end latency of each request.
-    """
-
-    ttft: PositiveSeconds | None = None
-    tpot: PositiveSeconds | None = None
-    e2el: PositiveSeconds | None = None

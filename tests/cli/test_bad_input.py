@@ -92,8 +92,8 @@ key("unknown-serving", "scheduler:", "schedular:", "model.yaml:11: serving.sched
 key("unknown-workload", "num_prompts:", "num_prompt:", "model.yaml:15: workload.num_prompt: unknown key", "'num_prompts'")
 key("unknown-arrival", "request_rate:", "rate:", "model.yaml:13: workload.arrival.rate: unknown key", "known: request_rate")
 key("unknown-lengths", "input_len:", "input_length:", "model.yaml:14: workload.lengths.input_length: unknown", "'input_len'")
-key("unknown-slo", "tpot: 50 ms", "tbt: 50 ms", "model.yaml:16: slo.tbt: unknown key", "known: ttft, tpot, e2el")
-key("unknown-merge", "slo: {", "slo: {<<: 1, ", "model.yaml:16: slo.<<: unknown key", "known: ttft, tpot, e2el")
+key("unknown-slo", "tpot: 50 ms", "tbp: 50 ms", "model.yaml:16: slo.tbp: unknown key", "known: scheduling_delay, ttft")
+key("unknown-merge", "slo: {", "slo: {<<: 1, ", "model.yaml:16: slo.<<: unknown key", "known: scheduling_delay, ttft, tpot")
 
 # Values: units, signs, NaN, infinity, types, sizes.
 key("wrong-unit", "2 TB/s", "2 GHz", "model.yaml:8: device.dram.bandwidth: wrong unit 'GHz'", "such as '2 TB/s'")
@@ -115,7 +115,7 @@ key("float-for-int", "core_count: 32", "core_count: 32.5", "device.core_count: e
 key("number-for-text", "name: ador-llama3-8b", "name: no", "model.yaml:1: name: expected text, got false; put it in quotes")
 key("text-for-bool", "scheduler: ador", "enable_chunked_prefill: si", "enable_chunked_prefill: expected true or false, got 'si'")
 key("list-for-mapping", "{capacity: 80 GiB, bandwidth: 2 TB/s}", "[1, 2]", "model.yaml:8: device.dram: expected a mapping of keys")
-key("nothing-for-mapping", "{ttft: 200 ms, tpot: 50 ms}", "", "slo: expected a mapping of keys, got nothing", "ttft, tpot, e2el")
+key("nothing-for-mapping", "{ttft: 200 ms, tpot: 50 ms}", "", "slo: expected a mapping of keys, got nothing", "ttft, tpot, itl, e2el")
 key("mapping-for-number", "core_count: 32", "core_count: {a: 1}", "device.core_count: expected a whole number, got a mapping")
 key("unknown-word", "scheduler: ador", "scheduler: adro", "serving.scheduler: unknown 'adro' (did you mean 'ador'?); use ador or vllm")
 key("unknown-kind", "kind: poisson", "kind: poison", "workload.arrival.kind: unknown kind 'poison'", "did you mean 'poisson'")

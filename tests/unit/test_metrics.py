@@ -1,5 +1,6 @@
 """Metrics by their definitions: percentiles of repeated values, and TTFT, TPOT, ITL, E2EL and goodput of a case done by hand."""
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -10,10 +11,10 @@ from hypothesis import strategies as st
 
 import hdasim
 from hdasim.core import layout
-from hdasim.metrics import PERCENTILES, good_requests, request_times, weighted_percentile
+from hdasim.metrics import PERCENTILES, against_slo, good_requests, request_times, weighted_percentile
 from hdasim.serving.engine import Served
 from hdasim.serving.requests import Requests
-from hdasim.spec.workload import SLO
+from hdasim.spec.slo import SLO, Limits, Percentiles
 
 SAMPLE = Path(__file__).resolve().parents[1] / "cli" / "sample.yaml"
 
@@ -63,6 +64,7 @@ def served() -> Served:
     """
     requests = Requests(np.array([0.0, 1.0, 2.0, 2.0, 3.0]), np.array([10, 20, 30, 40, 50]), np.array([5, 1, 9, 2, 2]))
     outcomes = np.zeros(5, layout.REQUEST)
+    outcomes["scheduled"] = [0.5, 1.0, 2.5, -1.0, -1.0]
     outcomes["first_token"] = [1.0, 1.5, 2.5, -1.0, -1.0]
     outcomes["last_token"] = [3.0, 1.5, 2.5, -1.0, -1.0]
     outcomes["generated"] = [5, 1, 1, 0, 0]
@@ -75,6 +77,7 @@ def test_times_by_hand(served: Served) -> None:
     np.testing.assert_equal(times["ttft"], [1.0, 0.5, 0.5, math.nan, math.nan])
     np.testing.assert_equal(times["tpot"], [0.5, math.nan, math.nan, math.nan, math.nan])
     np.testing.assert_equal(times["e2el"], [3.0, 0.5, math.nan, math.nan, math.nan])
+    np.testing.assert_equal(times["scheduling_delay"], [0.5, 0.0, 0.5, math.nan, math.nan])
 
 
 @pytest.mark.parametrize(
@@ -91,6 +94,58 @@ def test_times_by_hand(served: Served) -> None:
 )
 def test_goodput_by_hand(served: Served, slo: SLO, good: list[bool]) -> None:
     assert good_requests(served, slo).tolist() == good
+
+
+def test_goals_of_a_run_by_hand(served: Served) -> None:
+    slo = SLO(ttft=Limits(p50=0.4, p75=0.75, mean=0.7), scheduling_delay=Limits(p50=0.5, p99=0.49))
+    report = against_slo(served, slo)
+    assert report is not None
+    # TTFT 0.5 0.5 1.0: mean 2/3, rank of p50 1 -> 0.5, of p75 1.5 -> 0.5 + 0.5 x 0.5; delays 0 0.5 0.5: p50 0.5, p99 0.5
+    found = {(g["metric"], g["statistic"]): (g["limit_ms"], g["value_ms"], g["met"]) for g in report["goals"]}
+    assert found == {
+        ("scheduling_delay", "p50"): (500, pytest.approx(500), True),
+        ("scheduling_delay", "p99"): (490, pytest.approx(500), False),
+        ("ttft", "mean"): (700, pytest.approx(2000 / 3), True), ("ttft", "p50"): (400, pytest.approx(500), False),
+        ("ttft", "p75"): (750, pytest.approx(750), True),
+    }  # fmt: skip
+    assert (report["met"], report["attainment"], report["wanted_attainment"]) == (False, None, None)
+
+
+def test_goals_of_each_request_by_hand(served: Served) -> None:
+    report = against_slo(served, SLO(ttft=0.6, attainment=0.4))
+    assert report is not None
+    # TTFT 1.0 0.5 0.5, rejected, waiting: 2 of 5 within 0.6 s, and 40 % of them are the first 2 of 0.5 0.5 1.0 inf inf
+    assert report["goals"] == [
+        {"metric": "ttft", "statistic": "request", "limit_ms": 600, "value_ms": 500, "met": True, "attainment": 0.4}
+    ]
+    # but one of those two has not finished, so 1 of 5 requests is good
+    assert (report["met"], report["attainment"], report["wanted_attainment"]) == (False, 0.2, 0.4)
+    above = against_slo(served, SLO(ttft=0.6, attainment=0.6))
+    assert above is not None
+    assert (above["goals"][0]["value_ms"], above["goals"][0]["met"]) == (1000, False)
+    most = against_slo(served, SLO(ttft=0.6, attainment=0.9))
+    assert most is not None
+    assert most["goals"][0]["value_ms"] is None  # the fifth of five never got a token
+
+
+def test_pooled_gaps_have_percentiles(served: Served) -> None:
+    gaps = np.array([(0.3, 1), (0.1, 3)], layout.GAP)  # not in order: 0.1 0.1 0.1 0.3
+    report = against_slo(dataclasses.replace(served, gaps=gaps), SLO(itl=Percentiles(p90=0.25, mean=0.1)))
+    assert report is not None
+    # the rank of p90 is 2.7: 0.1 + 0.7 x 0.2 = 0.24; the mean is 0.6 / 4 = 0.15
+    assert [(g["value_ms"], g["met"]) for g in report["goals"]] == [(pytest.approx(150), False), (pytest.approx(240), True)]
+
+
+def test_no_goals_have_no_report_and_nothing_measured_is_met_if_requests_finished(served: Served) -> None:
+    assert against_slo(served, SLO()) is None
+    report = against_slo(served, SLO(itl=Percentiles(p99=0.1)))
+    assert report is not None
+    assert (report["met"], report["goals"][0]["value_ms"]) == (True, None)
+    nobody = served.outcomes.copy()
+    nobody["state"] = WAITING
+    report = against_slo(dataclasses.replace(served, outcomes=nobody), SLO(itl=Percentiles(p99=0.1)))
+    assert report is not None
+    assert not report["met"]
 
 
 @pytest.fixture(scope="module")

@@ -58,7 +58,7 @@ def test_list_and_unknown_id(tmp_path: Path) -> None:
     assert listed.returncode == 0 and listed.stdout.startswith("A5 ")
     unknown = run("A99", "--output-dir", str(tmp_path / "none"))
     assert unknown.returncode == 2 and unknown.stdout == ""
-    assert unknown.stderr.count("\n") == 1 and "known: A5, A6, A7, A8, A9, A9b, timing, all" in unknown.stderr
+    assert unknown.stderr.count("\n") == 1 and "known: A5, A6, A7, A8, A9, A9b, A13, timing, all" in unknown.stderr
     assert not (tmp_path / "none").exists()
 
 

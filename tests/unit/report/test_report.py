@@ -42,7 +42,7 @@ def test_json_is_exact_and_ends_a_line() -> None:
 def test_the_document_is_flat_with_blocks(result: hdasim.Result) -> None:
     document = files.result_document(result)
     blocks = {key for key, value in document.items() if isinstance(value, dict)}
-    assert blocks == {"bound", "occupancy", "device", "bottleneck", "communication", "meta", "spec"}
+    assert blocks == {"bound", "occupancy", "device", "bottleneck", "communication", "meta", "spec", "saturation", "slo"}
     assert sum(document["bottleneck"].values()) == pytest.approx(1)
     limits = document["bottleneck"]["noc"] + document["bottleneck"]["p2p"]
     assert 0 < document["communication"]["exposed"] <= limits * (1 + 1e-9)
@@ -54,7 +54,8 @@ def test_files_are_whole(result: hdasim.Result, tmp_path: Path) -> None:
     assert sorted(p.name for p in (tmp_path / "a" / "b").iterdir()) == ["requests.csv", "result.json", "spec.yaml", "steps.csv"]
     lines = (tmp_path / "a/b/requests.csv").read_text(encoding="utf-8").splitlines()
     assert lines[0] == (
-        "request_id,arrival_s,input_len,output_len,generated,state,preemptions,scheduled_s,first_token_s,last_token_s,ttft_s,tpot_s,e2el_s"
+        "request_id,arrival_s,input_len,output_len,generated,state,preemptions,scheduled_s,first_token_s,last_token_s,"
+        "ttft_s,tpot_s,e2el_s,scheduling_delay_s"
     )
     assert all(line.split(",")[5] == "finished" for line in lines[1:])
 
@@ -89,7 +90,8 @@ def test_the_table_has_every_figure(result: hdasim.Result) -> None:
         f"{s['p99_itl_ms']:,.2f}",
         f"{s['output_throughput']:,.1f}",
         "10 of 10",
-        "ttft <= 200 ms",
+        "TTFT, each request",
+        f"{s['mean_scheduling_delay_ms']:,.2f}",
         f"exposed communication  {100 * s['communication']['exposed']:9.1f} %",
     ):
         assert part in text
@@ -146,3 +148,22 @@ def test_progress_on_a_terminal_is_a_bar(capsys: pytest.CaptureFixture[str], mon
         assert reporter.bar is not None
         assert reporter.bar.tasks[0].completed == 2
     assert reporter.bar.finished is False
+
+
+def test_a_queue_that_grows_is_said_and_has_no_percentiles() -> None:
+    result = hdasim.simulate(hdasim.load(SAMPLE, ["workload.arrival.request_rate=40", "workload.num_prompts=400"]))
+    to = console()
+    print_result(result, to)
+    lines = text_of(to).splitlines()
+    assert any(line.startswith("SATURATED: the ") for line in lines)
+    assert next(line for line in lines if line.startswith("TTFT, ms")).split()[2:] == ["grows"] * 4
+    assert "grows" not in next(line for line in lines if line.startswith("ITL"))
+    assert result.summary["saturated"]
+
+
+def test_all_at_once_is_offline() -> None:
+    result = hdasim.simulate(hdasim.load(SAMPLE, ["workload.arrival.request_rate=inf", "workload.num_prompts=100"]))
+    to = console()
+    print_result(result, to)
+    assert "OFFLINE: all requests arrive at once" in text_of(to)
+    assert (result.summary["saturated"], result.summary["saturation"]["kind"]) == (False, "offline")

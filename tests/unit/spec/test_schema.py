@@ -30,6 +30,7 @@ def experiment(**sections: Any) -> dict[str, Any]:
         {"model": {"config": "a/config.json", "num_hidden_layers": 3, "rope_theta": 1e6}},
         {"workload": {"arrival": {"kind": "gamma", "request_rate": "5 req/s"}, "num_prompts": 3}},
         {"slo": {"ttft": 0.2, "tpot": "50 ms"}, "seed": 3, "name": "x"},
+        {"slo": {"preset": "sarathi-strict-mistral-7b", "ttft": {"request": "200 ms", "p99": 2}, "tbt": {"p99": "100 ms"}}},
     ],
 )
 def test_accepts(validator: Any, sections: dict[str, Any]) -> None:
@@ -47,6 +48,9 @@ def test_accepts(validator: Any, sections: dict[str, Any]) -> None:
         {"model": {"preset": "llama3-8b", "vocabsize": 3}},
         {"workload": {"arrival": {"kind": "poison", "request_rate": 3}}},
         {"serving": {"scheduler": "adro"}},
+        {"slo": {"ttft": {"p150": 1}}},
+        {"slo": {"itl": {"request": 1}}},
+        {"slo": {"preset": "sarathi-strict"}},
         {"seed": -1},
     ],
 )

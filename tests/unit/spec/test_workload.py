@@ -1,4 +1,4 @@
-"""Workload and SLO types: what converts, what is refused, and how the refusal reads."""
+"""Workload types: what converts, what is refused, and how the refusal reads."""
 
 import math
 from typing import Any
@@ -7,7 +7,6 @@ import msgspec
 import pytest
 
 from hdasim.spec.workload import (
-    SLO,
     FixedArrival,
     FixedLengths,
     GammaArrival,
@@ -135,9 +134,3 @@ def test_refusals_are_one_line(changes: dict[str, Any], message: str) -> None:
         convert(**changes)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_slo_goals_are_optional_and_positive() -> None:
-    assert msgspec.convert({"ttft": 0.2, "tpot": 0.05}, SLO) == SLO(ttft=0.2, tpot=0.05, e2el=None)
-    with pytest.raises(msgspec.ValidationError, match="itl"):
-        msgspec.convert({"itl": 0.0}, SLO)

@@ -1,0 +1,1 @@
+"""Searches: many simulations that answer one question."""
