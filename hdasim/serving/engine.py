@@ -10,7 +10,8 @@ import numpy.typing as npt
 from ..core import layout
 from ..core._core import Serve
 from ..errors import SpecError
-from .pools import Servers
+from ..spec.serving import SCHEDULERS
+from .pools import Servers, describe_error
 from .requests import Requests
 
 #: Steps between two looks at the outside world.
@@ -82,7 +83,8 @@ def serve(
     Raises
     ------
     SpecError
-        If a policy of the user's own schedules nothing although requests wait, or block hashes do not fit the block size.
+        If a policy of the user's own fails, or schedules nothing although requests wait; or if block hashes do not fit the
+        block size.
     """
     described = [entry for pool in pools for entry in pool.describe(kv_bytes)]
     _check_hashes(pools, requests)
@@ -92,7 +94,7 @@ def serve(
     steps, interrupted = 0, False
     try:
         while True:
-            count, some, new_gaps = loop.run(SLICE, keep_steps or sink is not None)
+            count, some, new_gaps = _run(loop, pools, keep_steps or sink is not None)
             if not count:
                 break
             steps += count
@@ -114,6 +116,17 @@ def serve(
     kept = {"steps": np.concatenate(parts)} if parts else {}
     all_gaps = np.concatenate(gaps) if gaps else np.zeros(0, layout.GAP)
     return Served(requests, loop.requests(), all_gaps, loop.totals(), pools, index, times, interrupted, **kept)
+
+
+def _run(loop: Serve, pools: Sequence[Servers], keep_steps: bool) -> tuple[int, np.ndarray | None, np.ndarray]:
+    """A slice; what a policy of the user's own raises becomes one line."""
+    try:
+        return loop.run(SLICE, keep_steps)
+    except Exception as error:
+        if error is not loop.error:
+            raise
+        own = next(pool for pool in pools if pool.serving.scheduler not in SCHEDULERS)
+        raise SpecError(f"{own.serving.scheduler} failed: {describe_error(error)}", (*own.place, "scheduler")) from error
 
 
 def _arrays(requests: Requests) -> list[Any]:
