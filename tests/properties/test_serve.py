@@ -104,9 +104,10 @@ def test_a_shared_prefix_is_computed_once() -> None:
 def test_of_equal_blocks_the_next_is_found_when_the_first_is_gone() -> None:
     """Two requests hold a last block with the same content; one of the two is taken for something else, and the other is found.
 
-    Eight blocks. Request 0 takes blocks 0 1 2 for its prompt of 12 tokens; request 1 shares 0 and 1, takes 3 for the third (2 and 3
-    are equal), and 4 for its next token. Unused are then, in this order, 5 6 7 (never used), 2 (of request 0; 0 and 1 were still
-    in use), 4 3 1 0. Request 2 takes five of them, 5 6 7 2 4. Request 3, of three blocks and one token, finds 0, 1 and 3.
+    Eight blocks. Request 0 takes blocks 0 1 2 for its prompt of 12 tokens; request 1 shares 0 and 1, takes 3 for the third (2
+    and 3 are equal), and 4 for its next token. Unused are then, in this order, 5 6 7 (never used), 2 (of request 0; 0 and 1
+    were still in use), 4 3 1 0. Request 2 takes five of them, 5 6 7 2 4. Request 3, of three blocks and one token, finds 0, 1
+    and 3.
     """
     ids = [[0, 1, 2], [0, 1, 2], [7], [0, 1, 2, 9]]
     case = Case([0.0, 0.0, 1.0, 2.0], [12, 12, 20, 13], [1, 2, 1, 1], 4, 64, 8, True, caching=True, hash_ids=ids)
