@@ -23,10 +23,12 @@ static int64_t bucket_of(const hda_kv_t *kv, int64_t key) {
     return (int64_t)((x ^ x >> 32) & (uint64_t)(kv->bucket_count - 1));
 }
 
+/* At the end of its bucket: of blocks with the same content the first that was entered is found. */
 static void enter(hda_kv_t *kv, int32_t block) {
-    int32_t *bucket = &kv->buckets[bucket_of(kv, kv->blocks[block].key)];
-    kv->blocks[block].chain = *bucket;
-    *bucket = block;
+    int32_t *link = &kv->buckets[bucket_of(kv, kv->blocks[block].key)];
+    while (*link >= 0) link = &kv->blocks[*link].chain;
+    kv->blocks[block].chain = -1;
+    *link = block;
 }
 
 static void forget(hda_kv_t *kv, int32_t block) {
@@ -43,13 +45,18 @@ static hda_status_t grow(hda_kv_t *kv) {
     hda_kv_block_t *blocks = realloc(kv->blocks, (size_t)capacity * sizeof *blocks);
     if (blocks == NULL) return HDA_E_MEMORY;
     kv->blocks = blocks;
-    int32_t *buckets = realloc(kv->buckets, (size_t)capacity * sizeof *buckets);
+    int32_t *const old = kv->buckets, *const buckets = malloc((size_t)capacity * sizeof *buckets);
     if (buckets == NULL) return HDA_E_MEMORY;
+    const int64_t old_count = kv->bucket_count;
     kv->buckets = buckets;
     kv->capacity = kv->bucket_count = capacity;
     memset(buckets, -1, (size_t)capacity * sizeof *buckets);
-    for (int32_t b = 0; b < kv->fresh; b++)
-        if (blocks[b].findable) enter(kv, b);
+    for (int64_t i = 0; i < old_count; i++) /* those of equal content stay in their order */
+        for (int32_t b = old[i], after; b >= 0; b = after) {
+            after = blocks[b].chain;
+            enter(kv, b);
+        }
+    free(old);
     return HDA_OK;
 }
 
@@ -127,7 +134,7 @@ int32_t hda_kv_find(const hda_kv_t *kv, int64_t key) {
 void hda_kv_publish(hda_kv_t *kv, const hda_kv_table_t *table, int64_t index, int64_t key) {
     const int32_t block = table->blocks[index];
     kv->blocks[block].key = key;
-    if (key <= 0 || hda_kv_find(kv, key) >= 0) return; /* the first of equal ones is found */
+    if (key <= 0) return;
     kv->blocks[block].findable = 1;
     enter(kv, block);
 }

@@ -5,6 +5,9 @@
  * taken first, and a sequence that leaves puts its last block in first, so that of a prefix the tail is lost before the head. Blocks that
  * were never used are taken before any that were.
  *
+ * Several blocks may have the same content (a prompt's last token is always computed again, in a block of its own): the one that has had it
+ * longest is found, and when that is needed for something else the next.
+ *
  * A key is positive (content that other sequences may share), or negative (content of one sequence, of use only to itself after a
  * preemption: found where it was left, not in the table).
  */
@@ -48,7 +51,7 @@ hda_status_t hda_kv_take(hda_kv_t *kv, hda_kv_table_t *table, int64_t count);
 /* The sequence's next block, shared with others: it was found by hda_kv_find. */
 hda_status_t hda_kv_share(hda_kv_t *kv, hda_kv_table_t *table, int32_t block);
 
-/* The block with a positive key, -1 if there is none. */
+/* The block that has had a positive key longest, -1 if there is none. */
 int32_t hda_kv_find(const hda_kv_t *kv, int64_t key);
 
 /* Block `index` of the sequence is full: its content has this key from now on. */

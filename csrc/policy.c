@@ -38,7 +38,7 @@ static void schedule_vllm(hda_rank_t *rank, hda_rank_batch_t *batch, double now)
     }
 }
 
-/* All that it will ever cache, so that nothing is preempted. */
+/* All that it will ever cache, so that nothing is preempted but what came here from another rank, with blocks for its prompt only. */
 static int64_t whole(const hda_rank_t *rank, int64_t request) {
     return rank->requests->input_len[request] + hda_rank_stop(rank, request) - 1;
 }
@@ -69,12 +69,15 @@ static void schedule_static(hda_rank_t *rank, hda_rank_batch_t *batch, double no
             if (!hda_rank_admits(rank, request, whole(rank, request))) break;
             if (hda_rank_admit(rank, request, whole(rank, request), now) < 0) return;
         }
-    run_prompts(rank, batch, budget);
+    if (run_prompts(rank, batch, budget) < budget) return;
     for (int64_t i = 0; i < rank->running_count; i++) /* all prompts before the first token */
         if (prefilling(&rank->sequences[rank->running[i]])) return;
-    for (int64_t i = 0; batch->prefill_tokens == 0 && i < rank->running_count && budget > 0; i++)
-        if (hda_rank_ready(rank, &rank->sequences[rank->running[i]]) > 0)
-            budget -= hda_rank_run(rank, batch, rank->running[i], 1);
+    for (int64_t i = 0; i < rank->running_count && budget > 0; i++) {
+        const int64_t ready = hda_rank_ready(rank, &rank->sequences[rank->running[i]]);
+        if (ready <= 0) continue;
+        if (!run_or_preempt(rank, batch, i, hda_min64(ready, budget))) break;
+        budget -= hda_min64(ready, budget);
+    }
 }
 
 /* Iteration-level scheduling with selective batching (Orca, OSDI 2022, algorithm 1): first come, first served; each running sequence computes
@@ -85,7 +88,9 @@ static void schedule_orca(hda_rank_t *rank, hda_rank_batch_t *batch, double now)
     for (int64_t i = 0; i < rank->running_count && budget > 0; i++) {
         const hda_sequence_t *s = &rank->sequences[rank->running[i]];
         const int64_t tokens = hda_min64(hda_rank_ready(rank, s), budget);
-        if (tokens > 0 && hda_rank_run(rank, batch, rank->running[i], tokens)) budget -= tokens;
+        if (tokens <= 0) continue;
+        if (!run_or_preempt(rank, batch, i, tokens)) break;
+        budget -= tokens;
     }
     while (rank->waiting_count > 0 && budget > 0) {
         const int64_t request = rank->waiting_first;

@@ -13,6 +13,7 @@ hda_status_t hda_rank_init(hda_rank_t *rank, hda_requests_t *requests,
                          .incoming_first = -1,
                          .incoming_last = -1,
                          .index = index};
+    if (config->policy == HDA_POLICY_VLLM_V0) rank->config.chunked_prefill = 0;
     hda_kv_init(&rank->kv, config->block_count, config->prefix_caching);
     rank->running_capacity = hda_min64(config->max_num_seqs, requests->count);
     rank->running = malloc((size_t)rank->running_capacity * sizeof *rank->running);
@@ -184,8 +185,10 @@ int64_t hda_rank_cached(const hda_rank_t *rank, int64_t request) {
     return match(rank, request, &idle) * rank->config.block_size;
 }
 
-static void publish(hda_rank_t *rank, hda_sequence_t *s) {
-    for (; (s->published + 1) * rank->config.block_size <= s->computed; s->published++)
+/* Full blocks of the first `known` tokens. With async scheduling those that batches in flight will bring are not known: a block is found
+ * when its last token has come (vLLM: allocate_slots caps at num_tokens, async_scheduler.py leaves out placeholders). */
+static void publish(hda_rank_t *rank, hda_sequence_t *s, int64_t known) {
+    for (; (s->published + 1) * rank->config.block_size <= known; s->published++)
         hda_kv_publish(&rank->kv, &s->table, s->published, key_of(rank, s->request, s->published));
 }
 
@@ -250,7 +253,7 @@ int hda_rank_run(hda_rank_t *rank, hda_rank_batch_t *batch, int32_t slot, int64_
     }
     const int64_t i = batch->count++;
     s->computed = end;
-    if (rank->config.prefix_caching) publish(rank, s);
+    if (rank->config.prefix_caching) publish(rank, s, hda_min64(end, s->input_len + s->generated));
     s->in_flight++;
     const int emits = end == s->input_len + s->generated + s->pending;
     s->pending += emits;
@@ -334,6 +337,8 @@ void hda_rank_complete(hda_rank_t *rank, const hda_rank_batch_t *batch, double n
         else
             record_gap(gaps, first_gap, gap_count, now - s->last_emit);
         s->last_emit = now;
+        if (rank->config.prefix_caching && s->phase == HDA_ACTIVE)
+            publish(rank, s, s->computed - s->pending);
         if (s->generated >= s->stop) ended[(*ended_count)++] = batch->slots[i];
     }
     for (int64_t i = 0; i < *ended_count; i++) end(rank, ended[i], now);
@@ -366,7 +371,7 @@ void hda_rank_join(hda_rank_t *rank, int32_t slot) {
     rank->sent_for--;
     rank->requests->slot[s->request] = slot;
     rank->requests->out[s->request].decode_rank = rank->index;
-    if (rank->config.prefix_caching) publish(rank, s);
+    if (rank->config.prefix_caching) publish(rank, s, s->computed);
     s->phase = HDA_ACTIVE;
     rank->running[rank->running_count++] = slot;
 }

@@ -161,6 +161,13 @@ void route_left(hda_serve_t *serve, int64_t request, const hda_rank_t *rank) {
     if (serve->memory[i] <= 0) serve->role[i] = instance_of(serve, rank)->spec.role;
 }
 
+void route_kept(hda_serve_t *serve, int64_t request, const hda_rank_t *from, const hda_rank_t *to) {
+    if (serve->router != HDA_ROUTE_SPLITWISE) return;
+    route_left(serve, request, to);
+    serve->decoder[request] = from->index;
+    serve->pending[from->index] += 1;
+}
+
 /* ---- both ---- */
 
 hda_rank_t *route_prefill(hda_serve_t *serve, int64_t request) {

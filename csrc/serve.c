@@ -214,7 +214,6 @@ static void dismiss(hda_serve_t *serve, hda_rank_t *rank, int64_t ended) {
             leave(serve, s->request);
         }
     }
-    if (rank->incoming_count > 0) transfer_pull(serve, rank);
 }
 
 /* Take the result of the oldest batch of the instance that is next. */
@@ -230,6 +229,7 @@ static hda_status_t receive(hda_serve_t *serve, hda_step_record_t *steps, hda_ga
                           serve->ended, &ended);
         route_prefilled(serve, &instance->ranks[r], &flight->batches[r]);
         if (ended > 0) dismiss(serve, &instance->ranks[r], ended);
+        if (instance->ranks[r].incoming_count > 0) transfer_pull(serve, &instance->ranks[r]);
     }
     if (steps != NULL) *steps = flight->record;
     total(instance, &flight->record, flight->finish);

@@ -66,6 +66,7 @@ int transfer_unstick(hda_serve_t *serve) {
         const int32_t request = rank->incoming_first;
         hda_rank_t *from = &serve->ranks[serve->requests->out[request].rank];
         take_first(serve, rank);
+        route_kept(serve, request, from, rank);
         hda_rank_keep(from, serve->requests->slot[request]);
         serve_wake(serve, instance_of(serve, from));
         return 1;

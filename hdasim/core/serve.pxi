@@ -44,6 +44,7 @@ cdef extern from "serve.h":
     ctypedef struct hda_serve_t:
         pass
     ctypedef hda_status_t (*hda_custom_policy_t)(void *, hda_rank_t *, hda_rank_batch_t *, double) noexcept nogil
+    int64_t hda_rank_stop(const hda_rank_t *, int64_t)
     int64_t hda_rank_ready(const hda_rank_t *, const hda_sequence_t *)
     int64_t hda_rank_length(const hda_rank_t *, int64_t)
     int64_t hda_rank_cached(const hda_rank_t *, int64_t)
@@ -65,56 +66,72 @@ cdef extern from "serve.h":
 cdef class Scheduler:
     """What a policy sees while it fills the next batch of one rank (`hdasim.serving.policies` says how to write one).
 
-    Attributes: `now` (seconds), `rank`, `max_num_seqs`, `block_size`, `chunked_prefill`.
+    It is good for the call of `schedule` that it was given to, and raises ValueError afterwards. Requests are numbers: rows of the
+    trace, from 0.
+
+    Attributes
+    ----------
+    now
+        Seconds on the simulation's clock.
+    rank
+        Number of the rank among those of all instances.
+    max_num_seqs, block_size, block_count, chunked_prefill, reserve_full_prompt
+        Of the serving specification; `max_num_seqs` no more than there are requests, `block_count` the KV blocks of the rank.
     """
 
     cdef hda_rank_t *rank_
     cdef hda_rank_batch_t *batch
     cdef set scheduled
     cdef readonly double now
-    cdef readonly int64_t rank, max_num_seqs, block_size
-    cdef readonly bint chunked_prefill
+    cdef readonly int64_t rank, max_num_seqs, block_size, block_count
+    cdef readonly bint chunked_prefill, reserve_full_prompt
 
     @property
     def budget(self):
         """Tokens that still fit into the batch (max_num_batched_tokens less those scheduled)."""
-        return self.rank_.config.max_num_batched_tokens - self.batch.prefill_tokens - self.batch.decode_tokens
+        return self._alive().config.max_num_batched_tokens - self.batch.prefill_tokens - self.batch.decode_tokens
 
     @property
     def free_blocks(self):
         """KV blocks that no running sequence holds."""
-        return self.rank_.kv.free_count
+        return self._alive().kv.free_count
 
     def running(self):
         """Running requests in the order of their admission."""
-        return [self.rank_.sequences[self.rank_.running[i]].request for i in range(self.rank_.running_count)]
+        cdef hda_rank_t *rank = self._alive()
+        return [rank.sequences[rank.running[i]].request for i in range(rank.running_count)]
 
     def waiting(self):
         """Requests in the queue, the first first; preempted ones return to its head."""
-        cdef int32_t at = self.rank_.waiting_first
+        cdef int32_t at = self._alive().waiting_first, after
         while at >= 0:
-            after = self.rank_.requests.next[at]
+            after = self._alive().requests.next[at]
             yield at
             at = after
 
+    def running_count(self):
+        """How many `running` has."""
+        return self._alive().running_count
+
     def waiting_count(self):
-        return self.rank_.waiting_count
+        """How many `waiting` yields."""
+        return self._alive().waiting_count
 
     def input_len(self, int64_t request):
         """Tokens of the prompt."""
-        return self.rank_.requests.input_len[self._known(request)]
+        return self._alive().requests.input_len[self._known(request)]
 
     def output_len(self, int64_t request):
-        """Tokens that the request will generate (a real scheduler does not know)."""
-        return self.rank_.requests.output_len[self._known(request)]
+        """Tokens that the request will generate here: all, or one where another instance decodes (a real scheduler does not know)."""
+        return hda_rank_stop(self._alive(), self._known(request))
 
     def length(self, int64_t request):
         """Tokens of the prompt and those generated so far."""
-        return hda_rank_length(self.rank_, self._known(request))
+        return hda_rank_length(self._alive(), self._here(request))
 
     def cached(self, int64_t request):
         """Tokens at its start that the prefix cache holds, of a request in the queue."""
-        return hda_rank_cached(self.rank_, self._known(request))
+        return hda_rank_cached(self._alive(), self._here(request))
 
     def computed(self, int64_t request):
         """Tokens whose keys and values are there when all batches in flight have ended, of a running request."""
@@ -122,15 +139,15 @@ cdef class Scheduler:
 
     def ready(self, int64_t request):
         """New tokens that a running request could compute now."""
-        return hda_rank_ready(self.rank_, self._running(request))
+        return hda_rank_ready(self._alive(), self._running(request))
 
     def admits(self, int64_t request, int64_t tokens):
         """Whether a request in the queue could be admitted: a sequence more may run, and KV blocks for `tokens` are free."""
-        return bool(hda_rank_admits(self.rank_, self._known(request), tokens))
+        return bool(hda_rank_admits(self._alive(), self._here(request), tokens))
 
     def admit(self, int64_t request, int64_t tokens=0):
         """Let a request of the queue run, with KV blocks for `tokens` of it (0: as it computes). False if `admits` is."""
-        if self._known(request) not in self.waiting():
+        if self._here(request) not in self.waiting():
             raise ValueError(f"admit: request {request} is not in the queue")
         if not hda_rank_admits(self.rank_, request, max(tokens, 1)):
             return False
@@ -141,12 +158,12 @@ cdef class Scheduler:
     def run(self, int64_t request, int64_t tokens):
         """Put the next `tokens` of a running request into the batch. False, and nothing has changed, if KV blocks are missing."""
         ready = self.ready(request)
+        if request in self.scheduled:
+            raise ValueError(f"run: request {request} is in this batch already")
         if not 1 <= tokens <= ready:
             raise ValueError(f"run: request {request} has {ready} tokens ready, got {tokens}")
         if tokens > self.budget:
             raise ValueError(f"run: {tokens} tokens of request {request} exceed the budget of {self.budget}")
-        if request in self.scheduled:
-            raise ValueError(f"run: request {request} is in this batch already")
         if not hda_rank_run(self.rank_, self.batch, self.rank_.requests.slot[request], tokens):
             return False
         self.scheduled.add(request)
@@ -159,9 +176,21 @@ cdef class Scheduler:
         place = self.running().index(self._running(request).request)
         hda_rank_preempt(self.rank_, place)
 
+    cdef hda_rank_t *_alive(self) except NULL:
+        if self.rank_ == NULL:
+            raise ValueError("a scheduler is good for one call of schedule() only; do not keep it")
+        return self.rank_
+
     cdef int64_t _known(self, int64_t request) except -1:
-        if not 0 <= request < self.rank_.requests.count:
+        if not 0 <= request < self._alive().requests.count:
             raise ValueError(f"no request {request}; expected one of running() or waiting()")
+        return request
+
+    cdef int64_t _here(self, int64_t request) except -1:
+        """Known, and not a sequence of another rank: its slot means nothing here."""
+        cdef int32_t slot = self.rank_.requests.slot[self._known(request)]
+        if slot >= 0 and (slot >= self.rank_.slot_count or self.rank_.sequences[slot].request != request):
+            raise ValueError(f"request {request} is at another rank; expected one of running() or waiting()")
         return request
 
     cdef hda_sequence_t *_running(self, int64_t request) except NULL:
@@ -177,12 +206,15 @@ cdef hda_status_t _schedule(void *context, hda_rank_t *rank, hda_rank_batch_t *b
     cdef Scheduler scheduler = Scheduler.__new__(Scheduler)
     scheduler.rank_, scheduler.batch, scheduler.now, scheduler.scheduled = rank, batch, now, set()
     scheduler.rank, scheduler.max_num_seqs, scheduler.block_size = rank.index, rank.running_capacity, rank.config.block_size
-    scheduler.chunked_prefill = rank.config.chunked_prefill
+    scheduler.block_count, scheduler.chunked_prefill = rank.config.block_count, rank.config.chunked_prefill
+    scheduler.reserve_full_prompt = rank.config.reserve_full_prompt
     try:
         serve.policies[rank.index].schedule(scheduler)
     except BaseException as error:
         serve.error = error
         return HDA_E_STOPPED
+    finally:
+        scheduler.rank_ = NULL
     return 0
 
 
@@ -202,8 +234,8 @@ cdef class Serve:
 
     cdef hda_serve_t *handle
     cdef hda_requests_t requests_
-    cdef object kept, instances, policies, error
-    cdef readonly object outcomes
+    cdef object kept, instances, policies
+    cdef readonly object outcomes, error
 
     def __init__(self, instances, int32_t router, arrival, input_len, output_len, parent=None, hash_ids=None, hash_offsets=None,
                  int64_t hash_block=0, bint hash_outputs=False):

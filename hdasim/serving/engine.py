@@ -1,7 +1,6 @@
 """The serving loop: requests through the C scheduler and engine, in slices, so that it can report progress and be interrupted."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,8 +11,9 @@ from ..core import layout
 from ..core._core import Serve
 from ..errors import CoreError, SpecError
 from ..profile.machine import outside
+from ..spec.serving import SCHEDULERS
 from .gaps import Gaps
-from .pools import Servers
+from .pools import Servers, describe_error
 from .requests import Requests, covering_outputs
 
 #: Steps between two looks at the outside world.
@@ -90,8 +90,8 @@ def serve(
     Raises
     ------
     SpecError
-        If a policy of the user's own schedules nothing although requests wait, block hashes do not fit the block size, or a step
-        lies outside the profile.
+        If a policy of the user's own fails, or schedules nothing although requests wait; if block hashes do not fit the block
+        size; if a step lies outside the profile.
     """
     described = [entry for pool in pools for entry in pool.describe(kv_bytes)]
     _check_hashes(pools, requests)
@@ -101,8 +101,7 @@ def serve(
     steps, interrupted = 0, False
     try:
         while True:
-            with _explained(pools):
-                count, some, new_gaps = loop.run(SLICE, keep_steps or sink is not None)
+            count, some, new_gaps = _run(loop, pools, keep_steps or sink is not None)
             if not count:
                 break
             steps += count
@@ -125,11 +124,10 @@ def serve(
     return Served(requests, loop.requests(), gaps, loop.totals(), pools, index, times, interrupted, **kept)
 
 
-@contextmanager
-def _explained(pools: Sequence[Servers]) -> Iterator[None]:
-    """Say where a step lay outside the profile."""
+def _run(loop: Serve, pools: Sequence[Servers], keep_steps: bool) -> tuple[int, np.ndarray | None, np.ndarray]:
+    """A slice; what a policy of the user's own raises, or a step outside a profile, becomes one line."""
     try:
-        yield
+        return loop.run(SLICE, keep_steps)
     except CoreError:
         for pool in pools:
             if pool.profile is not None and (what := outside(pool.profile)):
@@ -139,6 +137,11 @@ def _explained(pools: Sequence[Servers]) -> Iterator[None]:
                     ("profile",),
                 ) from None
         raise
+    except Exception as error:
+        if error is not loop.error:
+            raise
+        own = next(pool for pool in pools if pool.serving.scheduler not in SCHEDULERS)
+        raise SpecError(f"{own.serving.scheduler} failed: {describe_error(error)}", (*own.place, "scheduler")) from error
 
 
 def _arrays(requests: Requests) -> list[Any]:

@@ -1,5 +1,8 @@
 """What serves: pools of equal instances, compiled and bound to their devices."""
 
+import os
+import sys
+import traceback
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -39,34 +42,63 @@ class Servers:
 
     def describe(self, kv_bytes: float) -> list[dict[str, Any]]:
         """An entry per instance in the form of `core.Serve`; `kv_bytes` are those of a token."""
-        serving, own = self.serving, self.serving.scheduler not in SCHEDULERS
+        serving = self.serving
+        own = None if serving.scheduler in SCHEDULERS else load_policy(serving.scheduler, self.place)
         policy = "custom" if own else "vllm" if serving.scheduler == "ador" else serving.scheduler
+        chunks = policy != "vllm_v0" and getattr(own, "chunked_prefill", True)
         entry = {
             "programs": [] if self.profile else [part.core for part in self.machine.chain], "profile": self.profile,
             "rank_count": self.ranks, "role": layout.ROLES[self.role], "policy": layout.POLICIES[policy],
             "max_num_seqs": serving.max_num_seqs, "max_num_batched_tokens": serving.max_num_batched_tokens,
             "block_size": serving.block_size, "block_count": self.block_count,
-            "chunked_prefill": serving.enable_chunked_prefill and policy != "vllm_v0",
+            "chunked_prefill": serving.enable_chunked_prefill and chunks,
             "prefix_caching": serving.enable_prefix_caching, "async_scheduling": serving.asynchronous,
             "reserve_full_prompt": serving.scheduler_reserve_full_isl, "host_overhead": serving.host_overhead,
             "kv_bytes": kv_bytes, "kv_bandwidth": self.link.bandwidth if self.link else float("inf"),
             "kv_latency": self.link.latency if self.link else 0.0, "kv_overlap": self.link.overlap if self.link else 0.0,
         }  # fmt: skip
-        make = _policy(serving.scheduler, self.place) if own else None
-        return [{**entry, "custom": make and [make() for _ in range(self.ranks)]} for _ in range(self.instances)]
+        return [{**entry, "custom": own and [self._policy(own) for _ in range(self.ranks)]} for _ in range(self.instances)]
+
+    def _policy(self, own: Any) -> Any:
+        try:
+            return own()
+        except Exception as error:
+            name, path = self.serving.scheduler, (*self.place, "scheduler")
+            raise SpecError(f"{name} cannot be made without arguments: {describe_error(error)}", path) from error
 
 
-def _policy(name: str, place: tuple[str | int, ...]) -> Any:
-    """The class with that dotted name."""
+def load_policy(name: str, place: tuple[str | int, ...] = ("serving",)) -> Any:
+    """The class with a dotted name, also from the current directory (which Python itself leaves out for an installed script).
+
+    Raises
+    ------
+    SpecError
+        If there is none, its module cannot be imported, or it is not a policy (`hdasim.serving.policies`).
+    """
     module, _, attribute = name.rpartition(".")
+    path, here = (*place, "scheduler"), os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
     try:
         found = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        reason = f"{error}; it must be importable: set PYTHONPATH, or run where the module lies"
-        raise SpecError(f"cannot load {name}: {reason}", (*place, "scheduler")) from None
-    if not callable(getattr(found, "schedule", None)):
-        raise SpecError(f"{name} has no method schedule(scheduler); see hdasim.serving.policies", (*place, "scheduler"))
+    except AttributeError:
+        raise SpecError(f"cannot load {name}: module {module} has no {attribute}", path) from None
+    except ModuleNotFoundError as error:
+        raise SpecError(f"cannot load {name}: {error}; it must lie in {here} or on PYTHONPATH", path) from None
+    except Exception as error:
+        raise SpecError(f"cannot load {name}: {describe_error(error)}", path) from error
+    if not isinstance(found, type) or not callable(getattr(found, "schedule", None)):
+        raise SpecError(f"{name} is no class with a method schedule(scheduler); see hdasim.serving.policies", path)
     return found
+
+
+def describe_error(error: BaseException) -> str:
+    """An error of a user's own code in one line, with the place in that code where it came about."""
+    package = os.path.dirname(os.path.dirname(__file__))
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if os.path.isfile(f.filename) and f.filename.endswith(".py")]
+    own = [f for f in frames if not f.filename.startswith(package + os.sep)]
+    text = " ".join(str(error).split())
+    return (f"{own[-1].filename}:{own[-1].lineno}: " if own else "") + type(error).__name__ + (f": {text}" if text else "")
 
 
 def build_pools(experiment: Experiment) -> list[Servers]:
