@@ -117,7 +117,7 @@ key("text-for-bool", "scheduler: ador", "enable_chunked_prefill: si", "enable_ch
 key("list-for-mapping", "{capacity: 80 GiB, bandwidth: 2 TB/s}", "[1, 2]", "model.yaml:8: device.dram: expected a mapping of keys")
 key("nothing-for-mapping", "{ttft: 200 ms, tpot: 50 ms}", "", "slo: expected a mapping of keys, got nothing", "ttft, tpot, itl, e2el")
 key("mapping-for-number", "core_count: 32", "core_count: {a: 1}", "device.core_count: expected a whole number, got a mapping")
-key("unknown-word", "scheduler: ador", "scheduler: adro", "serving.scheduler: unknown 'adro' (did you mean 'ador'?); use ador or vllm")
+key("unknown-word", "scheduler: ador", "scheduler: adro", "serving.scheduler: unknown 'adro' (did you mean 'ador'?); use one of vllm, ador,")
 key("unknown-kind", "kind: poisson", "kind: poison", "workload.arrival.kind: unknown kind 'poison'", "did you mean 'poisson'")
 key("no-kind", "{kind: fixed, input_len", "{input_len", "workload.lengths: expected a mapping with kind: fixed | lognormal |")
 key("huge-float", "2 TB/s", "1e300", "model.yaml:8: device.dram.bandwidth: must be at most 1 EB/s, got '1e300'")

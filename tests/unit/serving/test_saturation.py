@@ -16,6 +16,7 @@ def judged(arrival: Floats, service: Floats) -> Load:
     for i, gap in enumerate(np.diff(arrival)):
         wait[i + 1] = max(0.0, wait[i] + service[i] - gap)
     outcomes = np.zeros(len(arrival), layout.REQUEST)
+    outcomes["arrival"] = arrival
     outcomes["scheduled"] = arrival + wait
     outcomes["last_token"] = arrival + wait + service
     outcomes["state"] = FINISHED
@@ -89,7 +90,7 @@ def test_a_batch_that_grows_is_saturated_though_nobody_waits() -> None:
     """Processor sharing at an overload: scheduled at once, but the time in the system grows."""
     arrival = np.arange(400.0)
     outcomes = np.zeros(400, layout.REQUEST)
-    outcomes["scheduled"] = arrival
+    outcomes["arrival"] = outcomes["scheduled"] = arrival
     outcomes["last_token"] = arrival + 5 + 0.2 * arrival
     outcomes["state"] = FINISHED
     verdict = assess(Requests(arrival, np.ones(400, np.int64), np.ones(400, np.int64)), outcomes)
@@ -105,6 +106,6 @@ def test_too_few_requests_are_undecided(count: int) -> None:
 
 def test_requests_that_were_never_scheduled_are_left_out() -> None:
     outcomes = np.zeros(100, layout.REQUEST)
-    outcomes["scheduled"] = -1.0
+    outcomes["arrival"], outcomes["scheduled"] = np.arange(100.0), -1.0
     requests = Requests(np.arange(100.0), np.ones(100, np.int64), np.ones(100, np.int64))
     assert assess(requests, outcomes).kind == "undecided"

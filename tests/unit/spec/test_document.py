@@ -82,8 +82,12 @@ def test_another_kind_is_not_merged() -> None:
 
 def test_setting_replaces_value_and_places(document: Document) -> None:
     document.set(("device", "core"), {"rows": 0}, "--set x")
-    document.set(("device", "edges", "a"), 1, "--set y")  # a list on the way gives way to a mapping
-    assert document.data["device"] == {"core": {"rows": 0}, "edges": {"a": 1}}
+    document.set(("device", "edges", "1"), [2, 3], "--set y")  # an entry of a list
+    assert document.data["device"] == {"core": {"rows": 0}, "edges": [[0, 1], [2, 3]]}
+    assert document.place(("device", "edges", 1)) == "--set y"
+    for index in ("2", "a", "-1"):
+        with pytest.raises(SpecError, match="expected an index from 0 to 1"):
+            document.set(("device", "edges", index), 1, "--set z")
     assert document.place(("device", "core", "rows")) == "--set x"
     document.clear(("device",))
     document.clear(("absent", "deeper"))
