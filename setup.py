@@ -32,7 +32,7 @@ core = Extension(
     "hdasim.core._core",
     ["hdasim/core/_core.pyx", *sorted(glob("csrc/*.c"))],
     include_dirs=["csrc"],
-    depends=glob("csrc/*.h"),
+    depends=[*glob("csrc/*.h"), *glob("hdasim/core/*.pxi")],
     extra_compile_args=compile_args,
     extra_link_args=link_args,
     libraries=["m"],

@@ -11,17 +11,17 @@ with T its tokens, e the sequences that emit, G the tokens of all ranks that sha
   recorded runs of vllm_runs steps of few sequences are 0.5-0.7 ms (292 kernels) and 1.3-1.9 ms (724) longer than the tables; this
   gives 0.5 and 1.3.
 - Contexts that differ: t(mean) + alpha (t(max) - t(mean)), alpha the median of the profile's own skew.csv, without and with
-  prompts, at each number of sequences, between those linear in its logarithm. On skew.csv of both runs (8 or more sequences, at most a
-  quarter of them long, few cached tokens) the time of the mixed batch is met with a mean error of 4.3 %; one median for each
-  regime gives 11 %, 0.05 for all 10 %. The number of new tokens or the share of long sequences added nothing.
+  prompts, at each number of sequences, between those linear in its logarithm. On skew.csv of both runs (8 or more sequences, at
+  most a quarter of them long, at most 1,024 cached tokens) the time of the mixed batch is met with a mean error of 4.3 %; one
+  median for each regime gives 11 %, 0.05 for all 10 %. The new tokens and the share of long sequences added nothing.
 - Experts: each rank holds E / R of the E experts. G tokens hit E / R (1 - (1 - k / E)^G) of them when routing is uniform
   (papers.md 3.1), and a rank runs its experts on the gathered tokens of all ranks, as vLLM does (all2all backend
   allgather_reducescatter). Times between points are linear in G, along this curve.
 - Exchanges: NCCL's time (hdasim.device.collectives). Tensor parallel: two all-reduces a layer and one for the embedding, and an
-  all-gather of the logits. vLLM takes a custom all-reduce for small sizes where the devices can read each other's memory, which is
-  faster; it is not modelled. Data-parallel ranks with shared experts: an all-gather of the tokens before and a reduce-scatter
-  after each expert layer; vLLM pads the ranks to the largest, so a rank counts R times its own tokens, and the
-  slowest rank, which sets the step, has most.
+  all-gather of the logits. vLLM takes a custom all-reduce for small sizes where the devices can read each other's memory; it is
+  faster, and not modelled. Data-parallel ranks with shared experts: an all-gather of the tokens before and a reduce-scatter
+  after each expert layer; vLLM pads the ranks to the largest, so a rank counts R times its own tokens, and the slowest rank,
+  which sets the step, has most.
 """
 
 from collections.abc import Sequence
@@ -66,6 +66,7 @@ def build(tables: Tables, model: Model, serving: Serving, device: Device, *, ext
     decode, mixed, separate = _attention(tables, layers)
     return Profile(
         {
+            "rank_count": serving.data_parallel_size if serving.enable_expert_parallel else 1,
             "tokens": tokens + kernels * device.launch_overhead,
             "exchange": exchange,
             "sequences": sequences,
@@ -143,7 +144,8 @@ def _experts(points: Points | None, model: Model, share: int, sparse: int) -> Fl
     for tokens in rows:
         there = points.at[:, 0] == tokens
         seconds.append(np.interp(own * (1 - (1 - chance) ** tokens), points.at[there, 1], points.seconds[there]))
-    return sparse * np.interp(np.arange(int(rows[-1]) + 1, dtype=np.float64), rows, np.array(seconds))
+    result: Floats = sparse * np.interp(np.arange(int(rows[-1]) + 1, dtype=np.float64), rows, np.array(seconds))
+    return result
 
 
 def _alpha(skew: Skew | None) -> Floats:
