@@ -17,11 +17,10 @@ with T its tokens, e the sequences that emit, G the tokens of all ranks that sha
 - Experts: each rank holds E / R of the E experts. G tokens hit E / R (1 - (1 - k / E)^G) of them when routing is uniform
   (papers.md 3.1), and a rank runs its experts on the gathered tokens of all ranks, as vLLM does (all2all backend
   allgather_reducescatter). Times between points are linear in G, along this curve.
-- Exchanges: NCCL's time (hdasim.device.collectives). Tensor parallel: two all-reduces a layer and one for the embedding, and an
-  all-gather of the logits. vLLM takes a custom all-reduce for small sizes where the devices can read each other's memory; it is
-  faster, and not modelled. Data-parallel ranks with shared experts: an all-gather of the tokens before and a reduce-scatter
-  after each expert layer; vLLM pads the ranks to the largest, so a rank counts R times its own tokens, and the slowest rank,
-  which sets the step, has most.
+- Exchanges: tensor parallel two all-reduces a layer and one for the embedding (`allreduce`), and an all-gather of the logits;
+  data-parallel ranks with shared experts an all-gather of the tokens before and a reduce-scatter after each expert layer. Both
+  in NCCL's time (hdasim.device.collectives). vLLM pads the ranks to the largest, so a rank counts R times its own
+  tokens, and the slowest rank, which sets the step, has most.
 """
 
 from collections.abc import Sequence
@@ -34,6 +33,7 @@ from ..errors import SpecError
 from ..spec.hardware import Device
 from ..spec.model import Model
 from ..spec.serving import Serving
+from .allreduce import all_reduce_seconds
 from .grid import Grid, fill
 from .tables import Floats, Operator, Points, Skew, Tables
 
@@ -109,7 +109,7 @@ def _exchanges(
     size = np.arange(tokens) * model.hidden_size * model.activation_bytes
     if group > 1:
         times = 2 * model.num_hidden_layers + 1
-        by_tokens[1:] += times * collective_seconds(device.p2p, "all_reduce", group, size[1:])
+        by_tokens[1:] += times * all_reduce_seconds(device.p2p, group, size[1:])
         logits = np.arange(1, sequences) * model.vocab_size * model.activation_bytes
         by_sequences[1:] += collective_seconds(device.p2p, "all_gather", group, logits)
     if together > 1:

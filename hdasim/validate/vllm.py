@@ -18,6 +18,7 @@ import numpy as np
 from hdasim.core.layout import REQUEST_STATES
 from hdasim.errors import SpecError
 from hdasim.predict.table import same_hardware
+from hdasim.profile.machine import outside
 from hdasim.profile.tables import Floats, numbers, read_columns
 from hdasim.simulate import simulate
 from hdasim.spec import huggingface
@@ -154,7 +155,8 @@ def against_data(
         profile = own
     experiment = _experiment(run, _device(run, hardware), _model(run, model), profile)
     served = simulate(experiment, progress)
-    remarks = [served.summary["profile"]] if served.summary.get("profile") else []
+    tables = [pool.profile for pool in getattr(served.served, "pools", ()) if pool.profile is not None]
+    remarks = [f"extrapolated: {text}" for text in map(outside, tables) if text]
     out = served.served.outcomes
     done = out["state"] == REQUEST_STATES.index("finished")
     if not done.all():
@@ -307,4 +309,5 @@ def plot(done: Validation) -> str:
     charts.append(chart(series, title="Running and waiting requests", x_label="s", y_label="requests"))
     rows = [(row.quantity, row.reference, row.predicted, _percent(row)) for row in done.rows]
     table = Table("Measured and simulated (s, tokens/s)", _HEADER, rows)
-    return page(f"{done.run.name} against its replay", charts, [table], f"Times of steps: {done.source}. " + " ".join(done.remarks))
+    note = ". ".join([f"Times of steps: {done.source}", *done.remarks])
+    return page(f"{done.run.name} against its replay", charts, [table], note)
