@@ -82,8 +82,8 @@ def test_an_upward_import_would_be_found(tmp_path: Path, monkeypatch: pytest.Mon
         encoding="utf-8",
     )
     assert sorted(problems(file)) == [
-        "hdasim/spec/a.py:1: spec (floor 1) imports simulate (floor 8)",
-        "hdasim/spec/a.py:2: spec (floor 1) imports cli (floor 13)",
+        "hdasim/spec/a.py:1: spec (floor 1) imports simulate (floor 9)",
+        "hdasim/spec/a.py:2: spec (floor 1) imports cli (floor 14)",
         "hdasim/spec/a.py:3: spec (floor 1) imports core (floor 1)",
         "hdasim/spec/a.py:4: imports torch, which is heavy",
         "hdasim/spec/a.py:8: imports pandas, which is heavy",
