@@ -153,7 +153,7 @@ def against_data(
     own = folder / "profile"
     if profile is None and hardware is None and own.is_dir():
         profile = own
-    experiment = _experiment(run, _device(run, hardware), _model(run, model), profile)
+    experiment = _experiment(run, _device(run, hardware), find_model(run, model), profile)
     served = simulate(experiment, progress)
     tables = [pool.profile for pool in getattr(served.served, "pools", ()) if pool.profile is not None]
     remarks = [f"extrapolated: {text}" for text in map(outside, tables) if text]
@@ -242,7 +242,8 @@ def _brandless(text: str) -> str:
     return re.sub(r"^(nvidia|geforce|tesla|\s|-|_)+", "", text.lower())
 
 
-def _model(run: Run, config: Path | None) -> Model:
+def find_model(run: Run, config: Path | None) -> Model:
+    """The model of a run: from `config`, or the preset that its name begins with, whoever published it."""
     name = run.meta["model"]
     if config is not None:
         return huggingface.from_config(huggingface.load_config(config), name)
