@@ -227,19 +227,21 @@ def _experiment(run: Run, device: Device, model: Model, profile: Path | None) ->
 
 
 def _device(run: Run, hardware: str | None) -> Device:
-    if hardware is not None:
-        return load_device(hardware)
-    names = [run.meta[key] for key in _HARDWARE if isinstance(run.meta.get(key), str)]
     known = presets("hardware")
-    for text in (*names, run.name):
-        found = max((name for name in known if same_hardware(_brandless(text), name)), key=len, default="")
-        if found:
-            return load_device(found)
+    if hardware is not None:
+        named = "" if hardware in known or Path(hardware).exists() else _preset(hardware, known)
+        return load_device(named or hardware)
+    names = [run.meta[key] for key in _HARDWARE if isinstance(run.meta.get(key), str)]
+    found = next((preset for text in (*names, run.name) if (preset := _preset(text, known))), "")
+    if found:
+        return load_device(found)
     raise SpecError(f"names no hardware that ships; give --hardware, one of {', '.join(known)}, or a file", place=str(run.folder))
 
 
-def _brandless(text: str) -> str:
-    return re.sub(r"^(nvidia|geforce|tesla|\s|-|_)+", "", text.lower())
+def _preset(text: str, known: list[str]) -> str:
+    """The preset for a name such as `NVIDIA A100-SXM4-80GB` or `rtxpro6000_llama`; "" if there is none."""
+    bare = re.sub(r"^(nvidia|geforce|tesla|\s|-|_)+", "", text.lower())
+    return max((name for name in known if same_hardware(bare, name)), key=len, default="")
 
 
 def find_model(run: Run, config: Path | None) -> Model:

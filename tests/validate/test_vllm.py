@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hdasim.cli import main
 from hdasim.errors import SpecError
 from hdasim.validate import vllm
 
@@ -96,6 +97,7 @@ def test_a_run_of_our_own_is_met_exactly(run: Path) -> None:
 def test_the_hardware_comes_from_the_folder_or_the_settings(run: Path, tmp_path: Path) -> None:
     assert replay(run).source == f"profile {run / 'profile'}"
     assert replay(run, hardware="h100").source == "preset h100"
+    assert replay(run, hardware="RTX4090").source == "preset rtx-4090"
     assert replay(run, hardware="h100", profile=run / "profile").source == f"profile {run / 'profile'}"
     nameless = run.rename(tmp_path / "nameless")
     with pytest.raises(SpecError, match="nameless: names no hardware that ships; give --hardware, one of a100"):
@@ -150,6 +152,20 @@ def test_the_page_holds_both(run: Path) -> None:
     assert page.count("<svg") == 4
     for text in ("measured", "simulated", "Time to first token", "Running and waiting", "ttft_p95", "rtx4090_small"):
         assert text in page
+
+
+def test_the_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["validate", "vllm", "--data", str(run), "--model", str(run / "config.json")]
+    plot = tmp_path / "run.html"
+    assert main([*command, "--json", "--plot", str(plot)]) == 0
+    names = [row["name"] for row in json.loads(capsys.readouterr().out)]
+    assert names[0] == "ttft_mean" and names[-2:] == ["duration", "throughput"]
+    assert plot.read_text().startswith("<!doctype html>")
+    assert main(command) == 0
+    assert "rtx4090_small against its replay" in capsys.readouterr().out
+    assert main([*command, "--profile", str(tmp_path / "nowhere")]) == 2
+    complaint = capsys.readouterr().err
+    assert "nowhere: no profile; give a folder" in complaint and complaint.count("\n") == 1
 
 
 #: Run, and the largest errors of TTFT (mean), TPOT (mean, p99) and latency (mean).
