@@ -8,8 +8,8 @@ with T its tokens, e the sequences that emit, G the tokens of all ranks that sha
 
 - Kernels: the tables add up kernels' own times. In a CUDA graph each one starts late by what it takes to start it: the device's
   `launch_overhead`, measured as the floor of one kernel inside a graph. An expert layer is `EXPERT_KERNELS` of them. In the two
-  recorded runs of vllm_runs steps of few sequences are 0.5-0.7 ms (292 kernels) and 1.3-1.9 ms (724) longer than the tables; this
-  gives 0.5 and 1.3.
+  recorded runs of vllm_runs decode steps are longer than the tables by 0.4 to 0.7 ms (292 kernels; 8 to 30 sequences) and by
+  1.5 to 1.9 ms (724 kernels; 20 to 120 sequences); this gives 0.5 and 1.3.
 - Contexts that differ: t(mean) + alpha (t(max) - t(mean)), alpha the median of the profile's own skew.csv, without and with
   prompts, at each number of sequences, between those linear in its logarithm. On skew.csv of both runs (8 or more sequences, at
   most a quarter of them long, at most 1,024 cached tokens) the time of the mixed batch is met with a mean error of 4.3 %; one

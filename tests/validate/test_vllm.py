@@ -2,7 +2,7 @@
 
 import csv
 import json
-import sys
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared" / "reference" / "vllm_runs"
 needs_runs = pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/reference/vllm_runs is not beside this checkout")
 
-sys.path.insert(0, str(ROOT / "tests" / "unit" / "profile"))
-from conftest import write_profile  # noqa: E402
+write_profile = runpy.run_path(str(ROOT / "tests" / "profile_files.py"))["write_profile"]
 
 CONFIG = {"model_type": "llama", "hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 1000,
           "intermediate_size": 128, "num_hidden_layers": 2, "torch_dtype": "bfloat16"}  # fmt: skip
