@@ -85,8 +85,8 @@ typedef struct {
 static hda_status_t sum_batch(const hda_batch_t *batch, batch_sum_t *sum) {
     *sum = (batch_sum_t){0};
     const int64_t count = batch->sequence_count;
-    if (count < 1 || batch->emit_count < 0 || batch->emit_count > count ||
-        batch->group_tokens < 0 || batch->group_tokens > MOST_TOKENS)
+    if (count < (batch->group_tokens > 0 ? 0 : 1) || batch->emit_count < 0 ||
+        batch->emit_count > count || batch->group_tokens < 0 || batch->group_tokens > MOST_TOKENS)
         return HDA_E_RANGE;
     int64_t contexts = 0, longest = 0;
     for (int64_t i = 0; i < count; i++) {
@@ -141,15 +141,16 @@ hda_status_t hda_profile_step(const hda_profile_t *profile, const hda_batch_t *b
     const hda_status_t status = sum_batch(batch, &sum);
     if (status != HDA_OK) return status;
     leave_t leave = {.place = -1};
-    const int64_t tokens = sum.tokens, emit = batch->emit_count;
-    const int64_t group = batch->group_tokens > 0 ? batch->group_tokens : tokens;
+    const int64_t tokens = hda_max64(sum.tokens, 1), emit = batch->emit_count;
+    const int64_t group =
+        batch->group_tokens > 0 ? batch->group_tokens : profile->rank_count * tokens;
     if (tokens >= profile->token_count)
         leaves(&leave, HDA_OUTSIDE_TOKENS, (double)tokens, (double)(profile->token_count - 1));
     if (emit >= profile->sequence_count)
         leaves(&leave, HDA_OUTSIDE_SEQUENCES, (double)emit, (double)(profile->sequence_count - 1));
     if (profile->group_count > 0 && group >= profile->group_count)
         leaves(&leave, HDA_OUTSIDE_GROUP, (double)group, (double)(profile->group_count - 1));
-    double time = attention(profile, &sum, &leave);
+    double time = batch->sequence_count > 0 ? attention(profile, &sum, &leave) : 0.0;
     time += line_at(profile->tokens, profile->token_count, tokens);
     time += line_at(profile->sequences, profile->sequence_count, emit);
     if (profile->group_count > 0) time += line_at(profile->group, profile->group_count, group);
@@ -197,8 +198,8 @@ static int bad_grid(const hda_grid_t *grid) {
 }
 
 hda_status_t hda_profile_check(const hda_profile_t *p) {
-    if (p->token_count < 2 || p->sequence_count < 2 || p->alpha_count < 1 || p->group_count < 0 ||
-        p->outside == NULL)
+    if (p->rank_count < 1 || p->rank_count > 1 << 20 || p->token_count < 2 ||
+        p->sequence_count < 2 || p->alpha_count < 1 || p->group_count < 0 || p->outside == NULL)
         return HDA_E_RANGE;
     if (bad_values(p->tokens, p->token_count) || bad_values(p->exchange, p->token_count) ||
         bad_values(p->sequences, p->sequence_count) || bad_values(p->gather, p->sequence_count) ||

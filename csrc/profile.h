@@ -31,6 +31,7 @@ typedef struct {
 
 /* All arrays are borrowed. Tables of one axis have an entry for each whole number from 0; seconds of all layers together. */
 typedef struct {
+    int64_t rank_count; /* data-parallel ranks that share experts; 1: none do */
     int64_t token_count, sequence_count, group_count, alpha_count;
     const double *tokens;    /* operators by tokens of the step */
     const double *exchange;  /* links between devices, by tokens of the step */
@@ -58,6 +59,8 @@ hda_status_t hda_profile_check(const hda_profile_t *profile);
  * one computed now included), `new` and `cached` tokens of the prompts. t is linear between neighbouring points along every axis;
  * alpha is what unequal contexts cost, measured (LLMServingSim 2.0, skew.csv). Below the first point of an axis counts the first
  * point. Past the last, or where nothing is known: HDA_E_GRID, or with `extrapolate` the line through the last two, and `outside` counts the step.
+ *
+ * With group_tokens 0 all ranks have as many tokens as this one. With them the batch may be empty: vLLM then runs one dummy token.
  *
  * HDA_E_RANGE: no sequence, or sizes out of range (see hda_batch_t).
  *

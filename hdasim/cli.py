@@ -180,6 +180,15 @@ def _validate_parser(commands: Any) -> None:
     silicon.add_argument("--data", metavar="PATH", required=True, help=(
         "a table with the columns of hdasim predict, gpu (or system) and latency_us, or a folder of such tables"))  # fmt: skip
     silicon.add_argument("--op", required=True, metavar="OP", help="the operator: collective")
+    vllm = _add(references, "vllm", _validate_vllm, "a recorded vLLM run, replayed",
+                "hdasim validate vllm --data rtxpro6000_llama-3.1-8b --plot run.html\n"
+                "hdasim validate vllm --data rtxpro6000_llama-3.1-8b --hardware h100   # without its profile")  # fmt: skip
+    vllm.add_argument("--data", metavar="DIR", required=True, help="a run's folder: requests.csv, meta.json, maybe profile/tpN")
+    vllm.add_argument("--profile", metavar="PATH", help="operator tables in place of the run's own")
+    vllm.add_argument("--hardware", metavar="NAME", help=(
+        "preset or file of the device, if the folder names none; without --profile its engine predicts steps"))  # fmt: skip
+    vllm.add_argument("--model", metavar="CONFIG", help="config.json of the model, if no preset has its name")
+    vllm.add_argument("--plot", metavar="OUT.html", help="write a page with both distributions and what ran and waited")
 
 
 def _run_overrides(args: argparse.Namespace) -> list[str | tuple[str, str]]:
@@ -431,6 +440,27 @@ def _validate_silicon(args: argparse.Namespace) -> int:
         silicon.print_validation(done, _console())
     for line in done.skipped_lines():
         sys.stderr.write(" ".join(line.split()) + "\n")
+    return EXIT_OK
+
+
+def _validate_vllm(args: argparse.Namespace) -> int:
+    from .report.files import to_json
+    from .report.progress import Reporter
+    from .text import check_writable, write_whole
+    from .validate import vllm
+
+    if args.plot is not None:
+        check_writable(Path(args.plot))
+    profile, model = (None if path is None else Path(path) for path in (args.profile, args.model))
+    with Reporter() as reporter:
+        done = vllm.against_data(Path(args.data), profile=profile, hardware=args.hardware, model=model, progress=reporter)
+    if args.plot is not None:
+        write_whole(Path(args.plot), vllm.plot(done))
+    if args.json:
+        _out(to_json(done.document()))
+        sys.stderr.write("".join(f"{line}\n" for line in done.remarks))
+    else:
+        vllm.print_validation(done, _console())
     return EXIT_OK
 
 

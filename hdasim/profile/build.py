@@ -8,20 +8,19 @@ with T its tokens, e the sequences that emit, G the tokens of all ranks that sha
 
 - Kernels: the tables add up kernels' own times. In a CUDA graph each one starts late by what it takes to start it: the device's
   `launch_overhead`, measured as the floor of one kernel inside a graph. An expert layer is `EXPERT_KERNELS` of them. In the two
-  recorded runs of vllm_runs steps of few sequences are 0.5-0.7 ms (292 kernels) and 1.3-1.9 ms (724) longer than the tables; this
-  gives 0.5 and 1.3.
+  recorded runs of vllm_runs decode steps are longer than the tables by 0.4 to 0.7 ms (292 kernels; 8 to 30 sequences) and by
+  1.5 to 1.9 ms (724 kernels; 20 to 120 sequences); this gives 0.5 and 1.3.
 - Contexts that differ: t(mean) + alpha (t(max) - t(mean)), alpha the median of the profile's own skew.csv, without and with
-  prompts, at each number of sequences, between those linear in its logarithm. On skew.csv of both runs (8 or more sequences, at most a
-  quarter of them long, few cached tokens) the time of the mixed batch is met with a mean error of 4.3 %; one median for each
-  regime gives 11 %, 0.05 for all 10 %. The number of new tokens or the share of long sequences added nothing.
+  prompts, at each number of sequences, between those linear in its logarithm. On skew.csv of both runs (8 or more sequences, at
+  most a quarter of them long, at most 1,024 cached tokens) the time of the mixed batch is met with a mean error of 4.3 %; one
+  median for each regime gives 11 %, 0.05 for all 10 %. The new tokens and the share of long sequences added nothing.
 - Experts: each rank holds E / R of the E experts. G tokens hit E / R (1 - (1 - k / E)^G) of them when routing is uniform
   (papers.md 3.1), and a rank runs its experts on the gathered tokens of all ranks, as vLLM does (all2all backend
   allgather_reducescatter). Times between points are linear in G, along this curve.
-- Exchanges: NCCL's time (hdasim.device.collectives). Tensor parallel: two all-reduces a layer and one for the embedding, and an
-  all-gather of the logits. vLLM takes a custom all-reduce for small sizes where the devices can read each other's memory, which is
-  faster; it is not modelled. Data-parallel ranks with shared experts: an all-gather of the tokens before and a reduce-scatter
-  after each expert layer; vLLM pads the ranks to the largest, so a rank counts R times its own tokens, and the
-  slowest rank, which sets the step, has most.
+- Exchanges: tensor parallel two all-reduces a layer and one for the embedding (`allreduce`), and an all-gather of the logits;
+  data-parallel ranks with shared experts an all-gather of the tokens before and a reduce-scatter after each expert layer. Both
+  in NCCL's time (hdasim.device.collectives). vLLM pads the ranks to the largest, so a rank counts R times its own
+  tokens, and the slowest rank, which sets the step, has most.
 """
 
 from collections.abc import Sequence
@@ -34,6 +33,7 @@ from ..errors import SpecError
 from ..spec.hardware import Device
 from ..spec.model import Model
 from ..spec.serving import Serving
+from .allreduce import all_reduce_seconds
 from .grid import Grid, fill
 from .tables import Floats, Operator, Points, Skew, Tables
 
@@ -66,6 +66,7 @@ def build(tables: Tables, model: Model, serving: Serving, device: Device, *, ext
     decode, mixed, separate = _attention(tables, layers)
     return Profile(
         {
+            "rank_count": serving.data_parallel_size if serving.enable_expert_parallel else 1,
             "tokens": tokens + kernels * device.launch_overhead,
             "exchange": exchange,
             "sequences": sequences,
@@ -108,7 +109,7 @@ def _exchanges(
     size = np.arange(tokens) * model.hidden_size * model.activation_bytes
     if group > 1:
         times = 2 * model.num_hidden_layers + 1
-        by_tokens[1:] += times * collective_seconds(device.p2p, "all_reduce", group, size[1:])
+        by_tokens[1:] += times * all_reduce_seconds(device.p2p, group, size[1:])
         logits = np.arange(1, sequences) * model.vocab_size * model.activation_bytes
         by_sequences[1:] += collective_seconds(device.p2p, "all_gather", group, logits)
     if together > 1:
@@ -143,7 +144,8 @@ def _experts(points: Points | None, model: Model, share: int, sparse: int) -> Fl
     for tokens in rows:
         there = points.at[:, 0] == tokens
         seconds.append(np.interp(own * (1 - (1 - chance) ** tokens), points.at[there, 1], points.seconds[there]))
-    return sparse * np.interp(np.arange(int(rows[-1]) + 1, dtype=np.float64), rows, np.array(seconds))
+    result: Floats = sparse * np.interp(np.arange(int(rows[-1]) + 1, dtype=np.float64), rows, np.array(seconds))
+    return result
 
 
 def _alpha(skew: Skew | None) -> Floats:

@@ -73,7 +73,7 @@ def _round(axes: list[Floats], values: Floats, *, inside: bool) -> bool:
 
 
 def _along(axis: Floats, values: Floats, inside: bool) -> tuple[Floats, Floats]:
-    """(distance, value) at each place, from the two known places beside it along the first axis; infinite where there are none."""
+    """(distance, value) at each place, from two known ones along the first axis; infinitely far where there are none."""
     count, known, logs = axis.size, ~np.isnan(values), np.log(np.maximum(axis, _LEAST))
     before = _last_known(known)
     after = count - 1 - _last_known(known[::-1])[::-1]

@@ -32,15 +32,12 @@ def read(folder: Path) -> Tables:
     """
     dense = _operators(folder / "dense.csv", "tokens", _LAYER | _MLP | _ONCE, _REQUIRED)
     sequence = _operators(folder / "per_sequence.csv", "sequences", _PER_SEQUENCE, tuple(_PER_SEQUENCE))
+    layer, mlp, once = (tuple(op for op in dense if op.name in names) for names in (_LAYER, _MLP, _ONCE))
     moe, skew = folder / "moe.csv", folder / "skew.csv"
     return Tables(
-        folder,
-        *(tuple(op for op in dense if op.name in names) for names in (_LAYER, _MLP, _ONCE)),
-        sequence,
-        _points(folder / "attention.csv", _ATTENTION),
-        _points(moe, ("tokens", "activated_experts")) if moe.exists() else None,
-        _skew(skew) if skew.exists() else None,
-    )
+        folder, layer, mlp, once, sequence, _points(folder / "attention.csv", _ATTENTION),
+        _points(moe, ("tokens", "activated_experts")) if moe.exists() else None, _skew(skew) if skew.exists() else None,
+    )  # fmt: skip
 
 
 def _operators(path: Path, rows: str, known: dict[str, int], required: tuple[str, ...]) -> tuple[Operator, ...]:

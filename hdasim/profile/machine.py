@@ -11,10 +11,10 @@ from .build import build
 from .tables import Tables
 
 #: Tables and their axes, in the order of hda_outside_place_t.
+_AXES = ("new tokens", "cached tokens", "decoding sequences", "tokens of context")
 _PLACES = (
-    "tokens of a step", "sequences that emit a token", "tokens of all ranks",
-    *(f"{axis} without prompts" for axis in ("new tokens", "cached tokens", "decoding sequences", "mean or longest context")),
-    *(f"{axis} of a step with prompts" for axis in ("new tokens", "cached tokens", "decoding sequences", "mean or longest context")),
+    "tokens in a step", "sequences that emit a token", "tokens of all ranks",
+    *(f"{axis} in a step without prompts" for axis in _AXES), *(f"{axis} in a step with prompts" for axis in _AXES),
 )  # fmt: skip
 
 

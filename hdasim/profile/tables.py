@@ -127,4 +127,5 @@ def unique_points(at: Floats, seconds: Floats) -> tuple[Floats, Floats]:
     inverse = inverse.reshape(-1)
     if points.shape[0] == at.shape[0]:
         return points, seconds[np.argsort(inverse)]
-    return points, np.array([np.median(seconds[inverse == i]) for i in range(points.shape[0])])
+    groups = np.split(seconds[np.argsort(inverse, kind="stable")], np.cumsum(np.bincount(inverse))[:-1])
+    return points, np.array([np.median(group) for group in groups])

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import SpecError
-from .tables import Floats, Operator, Points, Tables, Texts, counts, operators, read_columns, times, unique_points
+from ..sheet import Texts
+from .tables import Floats, Operator, Points, Tables, counts, operators, read_columns, times, unique_points
 
 _MILLI = 1e-3
 _LAYER = ("input_layernorm", "attn_pre_proj", "attn_rope", "attn_post_proj", "post_attention_layernorm", "add")
@@ -60,7 +61,8 @@ def _attention(path: Path, ranks: int) -> Points:
     if save in cells and all(cells[save]):
         seconds = seconds + times(sheet, save, cells[save], _MILLI)
     prefill = chunk > 0
-    at: Floats = np.stack([chunk, np.where(prefill, cached, 0), np.where(prefill, 0, batch), np.where(prefill, 0, cached)], axis=1)
+    columns = (chunk, np.where(prefill, cached, 0), np.where(prefill, 0, batch), np.where(prefill, 0, cached))
+    at: Floats = np.stack(columns, axis=1)
     usable = keep & (~prefill | (batch == 1))
     return Points(*unique_points(at[usable], seconds[usable]))
 

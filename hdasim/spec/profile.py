@@ -10,7 +10,7 @@ from .base import Spec
 class Profile(Spec):
     """Measured times of one device's operators take the place of the engine; links, memory and name stay the device's.
 
-    `path` is a folder with dense.csv and attention.csv (and per_sequence.csv, moe.csv, skew.csv), one with such folders tp1, tp2, ..
+    `path` is a folder with dense.csv, attention.csv, per_sequence.csv (and moe.csv, skew.csv), one with such folders tp1, tp2, ..
     for each tensor-parallel size, or Vidur's with mlp.csv and attention.csv. A step outside the tables is an error unless
     `extrapolate`: then the line through the last two points counts, and the result says how many steps it was.
     """

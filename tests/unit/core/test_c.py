@@ -59,7 +59,7 @@ def test_program(source: Path, sanitized: tuple[Path, list[str]]) -> None:
     run([executable(source, sanitized, "-O0")])
 
 
-@pytest.mark.parametrize(("name", "count"), [("fuzz", 10_000), ("fuzz_scalesim", 1_000)])
+@pytest.mark.parametrize(("name", "count"), [("fuzz", 10_000), ("fuzz_profile", 10_000), ("fuzz_scalesim", 1_000)])
 def test_fuzz(name: str, count: int, sanitized: tuple[Path, list[str]], tmp_path: Path) -> None:
     fuzz = executable(ROOT / "tests" / "c" / f"{name}.c", sanitized)
     assert run([fuzz, "--seed", "1", "--count", str(count)]) == f"{count} inputs\n"
