@@ -45,6 +45,8 @@ _SETTINGS = {
 }  # fmt: skip
 #: Keys of meta.json that may name the hardware.
 _HARDWARE = ("gpu", "hardware", "device")
+#: What links and the start of kernels are taken from where a run with a profile does not name its hardware.
+_ASSUMED = "h100"
 #: Models of the same shape as an earlier one.
 _SAME_SHAPE = {"llama3.18b": "llama3-8b", "llama3.170b": "llama3-70b", "llama3.370b": "llama3-70b"}
 
@@ -153,10 +155,11 @@ def against_data(
     own = folder / "profile"
     if profile is None and hardware is None and own.is_dir():
         profile = own
-    experiment = _experiment(run, _device(run, hardware), find_model(run, model), profile)
+    device, remarks = _device(run, hardware, assume=profile is not None)
+    experiment = _experiment(run, device, find_model(run, model), profile)
     served = simulate(experiment, progress)
-    tables = [pool.profile for pool in getattr(served.served, "pools", ()) if pool.profile is not None]
-    remarks = [f"extrapolated: {text}" for text in map(outside, tables) if text]
+    tables = [pool.profile for pool in served.served.pools if pool.profile is not None]
+    remarks += [f"extrapolated: {text}" for text in map(outside, tables) if text]
     out = served.served.outcomes
     done = out["state"] == REQUEST_STATES.index("finished")
     if not done.all():
@@ -226,15 +229,19 @@ def _experiment(run: Run, device: Device, model: Model, profile: Path | None) ->
         raise SpecError(f"{error}", ("engine_kwargs",), place) from None
 
 
-def _device(run: Run, hardware: str | None) -> Device:
+def _device(run: Run, hardware: str | None, *, assume: bool) -> tuple[Device, list[str]]:
+    """The device of a run, and remarks; with `assume` it need not be known, as a profile tells most of what it does."""
     known = presets("hardware")
     if hardware is not None:
         named = "" if hardware in known or Path(hardware).exists() else _preset(hardware, known)
-        return load_device(named or hardware)
+        return load_device(named or hardware), []
     names = [run.meta[key] for key in _HARDWARE if isinstance(run.meta.get(key), str)]
     found = next((preset for text in (*names, run.name) if (preset := _preset(text, known))), "")
     if found:
-        return load_device(found)
+        return load_device(found), []
+    if assume:
+        text = f"{run.name} names no hardware that ships: links and kernel starts are those of {_ASSUMED}; --hardware gives others"
+        return load_device(_ASSUMED), [text]
     raise SpecError(f"names no hardware that ships; give --hardware, one of {', '.join(known)}, or a file", place=str(run.folder))
 
 
