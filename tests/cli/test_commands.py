@@ -318,7 +318,7 @@ def test_a_run_on_everything_at_once(capsys: pytest.CaptureFixture[str], tmp_pat
     text = printed(capsys, *arguments)
     assert "llama3-8b on 2 x 3 x 2 x custom (data x pipeline x tensor), scheduler ador" in text
     assert "pipeline bubbles" in text
-    assert (tmp_path / "o/steps.csv").read_text(encoding="utf-8").startswith("step,replica,start_s,")
+    assert (tmp_path / "o/steps.csv").read_text(encoding="utf-8").startswith("step,instance,start_s,")
     result = document(capsys, *arguments)
     assert result["completed"] == 30
     assert 0 < result["pipeline"]["bubbles"] < 1
