@@ -73,8 +73,8 @@ class Serving(Spec):
             )
         if self.scheduler not in SCHEDULERS and not re.fullmatch(_DOTTED, self.scheduler):
             raise ValueError(
-                f"scheduler: unknown {self.scheduler[:40]!r}{meant(self.scheduler, SCHEDULERS)}; use {', '.join(SCHEDULERS)}, or the "
-                "dotted name of a class such as my_policies.ShortestFirst"
+                f"scheduler: unknown {self.scheduler[:40]!r}{meant(self.scheduler, SCHEDULERS)}; use {', '.join(SCHEDULERS)}, "
+                "or the dotted name of a class such as my_policies.ShortestFirst"
             )
         if self.router == "splitwise":
             raise ValueError("router: splitwise needs pools for prefill and decode; give it in a `cluster:` section")
