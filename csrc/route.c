@@ -129,10 +129,13 @@ static hda_rank_t *splitwise(hda_serve_t *serve, int64_t request) {
     hda_rank_t *first = short_queue(serve, request, least_loaded(serve, request, prefill, pending));
     if (first == NULL)
         first = short_queue(serve, request, least_loaded(serve, request, both, pending));
-    hda_rank_t *second = with_memory(serve, request, least_loaded(serve, request, decode, memory));
-    if (second == NULL)
+    const int decodes = serve->requests->output_len[request] > 1; /* else prefill brings all */
+    hda_rank_t *second = NULL;
+    if (decodes) second = with_memory(serve, request, least_loaded(serve, request, decode, memory));
+    if (decodes && second == NULL)
         second = with_memory(serve, request, least_loaded(serve, request, both, memory));
     if (first == NULL) first = to_mixed(serve, least_loaded(serve, request, decode, pending));
+    if (!decodes) second = first;
     if (second == NULL) second = to_mixed(serve, least_loaded(serve, request, prefill, memory));
     if (first == NULL || second == NULL) first = second = least_loaded(serve, request, -1, pending);
     if (first == NULL) return NULL;

@@ -27,7 +27,8 @@ def request_bounds(
     output_len: npt.NDArray[np.int64],
     cached: npt.NDArray[np.int64] | None = None,
 ) -> RequestBounds:
-    """Bounds of requests served alone, added up over the stages of a pipeline: one request is in one stage at a time.
+    """Bounds of requests served alone. On a pipeline an output token passes one stage after the other; chunks of a prompt are in
+    several at the same time, but all go through the slowest, and at least one token through the others before or after that.
 
     In each stage, max(operations / peak, bytes read / peak DRAM bandwidth) of a device, and on each link between stages bytes /
     bandwidth. The first token needs all multiply-accumulates of its prompt (exact causal pairs) beyond its first `cached` tokens,
@@ -39,19 +40,23 @@ def request_bounds(
     s = input_len.astype(np.float64)
     known = np.zeros_like(s) if cached is None else cached.astype(np.float64)
     mean_past = s + np.maximum(output_len - 2, 0) / 2.0
-    ttft, itl, tpot = np.zeros_like(s), np.zeros_like(s), np.zeros_like(s)
+    least, longest, itl, tpot = 0.0, np.zeros_like(s), np.zeros_like(s), np.zeros_like(s)
     programs = [part.compiled for part in machine.chain]
     for program in dict.fromkeys(programs):
-        one = _stage_bounds(machine, program, s, known, mean_past)
-        for total, part in zip((ttft, itl, tpot), one, strict=True):
-            total += part * programs.count(program)
+        token, prompt, second, later = _stage_bounds(machine, program, s, known, mean_past)
+        count = programs.count(program)
+        least += token * count
+        longest = np.maximum(longest, prompt - token)
+        itl += second * count
+        tpot += later * count
+    ttft = least + longest
     return RequestBounds(ttft, itl, tpot, ttft + (output_len - 1) * tpot)
 
 
 def _stage_bounds(
     machine: Machine, program: CompiledProgram, s: Floats, known: Floats, mean_past: Floats
-) -> tuple[Floats, Floats, Floats]:
-    """Seconds of (prompt, second token, mean later token) in one stage or on one link."""
+) -> tuple[float, Floats, Floats, Floats]:
+    """Seconds of (any step, prompt, second token, mean later token) in one stage or on one link."""
     peak, rate = sum(machine.device.peak_macs_per_second), machine.device.dram.bandwidth
     prompt_macs, token_macs, first_macs = np.zeros_like(s), np.zeros_like(s), np.zeros_like(s)
     weights, token_kv, first_kv, sent = 0.0, np.zeros_like(s), np.zeros_like(s), 0.0
@@ -83,7 +88,7 @@ def _stage_bounds(
     ttft = np.maximum(prompt_macs / peak, weights / rate)
     tpot = np.maximum(token_macs / peak, (weights + token_kv) / rate)
     itl = np.maximum(first_macs / peak, (weights + first_kv) / rate)
-    return ttft + (s - known) * sent, itl + sent, tpot + sent
+    return weights / rate + sent, ttft + (s - known) * sent, itl + sent, tpot + sent
 
 
 def _pairs(s: Floats, window: int) -> Floats:

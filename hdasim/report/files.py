@@ -144,10 +144,14 @@ class StepsFile:
             raise _unwritable(self.path.parent, error) from None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.file.close()
-        if kind is None:
-            os.replace(self._part, self.path)
-        else:
+        try:
+            self.file.close()
+            if kind is None:
+                os.replace(self._part, self.path)
+        except OSError as failed:
+            self._part.unlink(missing_ok=True)
+            raise _unwritable(self.path.parent, failed) from None
+        if kind is not None:
             self._part.unlink(missing_ok=True)
 
     @property

@@ -1,10 +1,10 @@
 """What serves: pools of equal instances, compiled and bound to their devices."""
 
+import importlib
 import os
 import sys
 import traceback
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 import msgspec
@@ -80,7 +80,7 @@ def load_policy(name: str, place: tuple[str | int, ...] = ("serving",)) -> Any:
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
-        found = getattr(import_module(module), attribute)
+        found = getattr(importlib.import_module(module), attribute)
     except AttributeError:
         raise SpecError(f"cannot load {name}: module {module} has no {attribute}", path) from None
     except ModuleNotFoundError as error:
@@ -94,9 +94,12 @@ def load_policy(name: str, place: tuple[str | int, ...] = ("serving",)) -> Any:
 
 def describe_error(error: BaseException) -> str:
     """An error of a user's own code in one line, with the place in that code where it came about."""
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}:{error.lineno}: {type(error).__name__}: {error.msg}"
     package = os.path.dirname(os.path.dirname(__file__))
+    hidden = (package + os.sep, os.path.dirname(importlib.__file__) + os.sep)
     frames = [f for f in traceback.extract_tb(error.__traceback__) if os.path.isfile(f.filename) and f.filename.endswith(".py")]
-    own = [f for f in frames if not f.filename.startswith(package + os.sep)]
+    own = [f for f in frames if not f.filename.startswith(hidden)]
     text = " ".join(str(error).split())
     return (f"{own[-1].filename}:{own[-1].lineno}: " if own else "") + type(error).__name__ + (f": {text}" if text else "")
 

@@ -1,22 +1,22 @@
 """How requests are served: scheduler, batching limits, paging, parallelism."""
 
-import difflib
 import re
 from typing import Annotated, Literal
 
 from msgspec import Meta
 
 from .base import BatchCount, DeviceCount, Fraction, Seconds, Spec
+from .convert import meant
 
 SCHEDULERS = ("vllm", "ador", "static", "orca", "sarathi", "vllm_v0")
-_POLICY = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+"
+_DOTTED = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+"
 Scheduler = Annotated[
     str,
     Meta(
-        description=f"{', '.join(SCHEDULERS)}, or module.Class",
-        extra_json_schema={"pattern": f"^({'|'.join(SCHEDULERS)}|{_POLICY})$"},
+        min_length=1, max_length=200, description=f"{', '.join(SCHEDULERS)}, or module.Class",
+        extra_json_schema={"pattern": f"^({'|'.join(SCHEDULERS)}|{_DOTTED})$"},
     ),
-]
+]  # fmt: skip
 Router = Literal["vllm", "round_robin", "least_outstanding", "least_kv", "prefix_aware", "splitwise"]
 #: KV blocks of one device; block numbers are 32-bit.
 BlockCount = Annotated[int, Meta(ge=1, le=2**31 - 2)]
@@ -74,11 +74,10 @@ class Serving(Spec):
                 f"max_num_batched_tokens: {self.max_num_batched_tokens} is less than max_num_seqs {self.max_num_seqs}, and every "
                 f"running sequence needs one token a step; set it to {self.max_num_seqs} or more, or lower max_num_seqs"
             )
-        if self.scheduler not in SCHEDULERS and not re.fullmatch(_POLICY, self.scheduler):
-            near = difflib.get_close_matches(self.scheduler, SCHEDULERS, 1)
+        if self.scheduler not in SCHEDULERS and not re.fullmatch(_DOTTED, self.scheduler):
             raise ValueError(
-                f"scheduler: unknown {self.scheduler[:60]!r}{f' (did you mean {near[0]!r}?)' if near else ''}; use one of "
-                f"{', '.join(SCHEDULERS)}, or the dotted name of a class such as my_policies.ShortestFirst"
+                f"scheduler: unknown {self.scheduler[:40]!r}{meant(self.scheduler, SCHEDULERS)}; use {', '.join(SCHEDULERS)}, "
+                "or the dotted name of a class such as my_policies.ShortestFirst"
             )
         if self.router == "splitwise":
             raise ValueError("router: splitwise needs pools for prefill and decode; give it in a `cluster:` section")

@@ -1,11 +1,11 @@
-/* Networks, message schedules, devices, programs, steps and served requests; whatever the core accepts must give sane numbers, and
+/* Networks, message schedules, devices, programs and steps; whatever the core accepts must give sane numbers, and
  * nothing may trip the sanitizers. */
 #include "fuzz.h"
 
 #include "attention.h"
 #include "mactree.h"
+#include "program.h"
 #include "schedule.h"
-#include "serve.h"
 #include "systolic.h"
 #include "vector.h"
 
@@ -20,9 +20,7 @@ enum {
     BLOCKS = 4,
     SEGMENTS = 3,
     SEQUENCES = 6,
-    REQUESTS = 10,
     ROWS = 48,
-    RECORDS = 8,
 };
 
 /* ---- networks ---- */
@@ -538,69 +536,6 @@ static void run_steps(bytes_t *in, hda_program_t *program, const machine_t *mach
     }
 }
 
-/* ---- serving ---- */
-
-static void run_serve(bytes_t *in, hda_program_t *program) {
-    double arrival[REQUESTS], now = 0, then = 0;
-    int64_t input_len[REQUESTS], output_len[REQUESTS];
-    const int64_t count = 1 + byte(in) % REQUESTS;
-    for (int64_t i = 0; i < count; i++) {
-        now += byte(in) % 3 == 0 ? number(in, 1e-6, 1e-2) : 0;
-        arrival[i] = now;
-        input_len[i] = integer(in, 1, 60);
-        output_len[i] = integer(in, 1, 20);
-    }
-    const hda_serve_config_t config = {integer(in, 1, REQUESTS), integer(in, 1, ROWS),
-                                       integer(in, 1, 16), integer(in, 0, 40), byte(in) % 2};
-    hda_program_t *const programs[] = {program, program, program, program, program};
-    const int64_t parts = byte(in) % 2 ? 1 : hda_min64(small(in, 1, 5), 5);
-    hda_serve_t *serve;
-    if (hda_serve_create(programs, parts, &config, count, arrival, input_len, output_len, &serve) !=
-        HDA_OK)
-        return;
-    hda_step_record_t records[RECORDS];
-    hda_gap_t gaps[REQUESTS + 4];
-    hda_request_t requests[REQUESTS];
-    int64_t step_count = 0, gap_count = 0, finished = 0, gap_total = 0, done = 0;
-    double started = 0, busy[5] = {0};
-    for (int turn = 0; turn < 12; turn++) {
-        const hda_status_t status =
-            hda_serve_run(serve, small(in, 1, RECORDS) % (RECORDS + 1), records, &step_count,
-                          small(in, 1, REQUESTS + 4) % (REQUESTS + 5), gaps, &gap_count);
-        SANE(step_count <= RECORDS && gap_count <= REQUESTS + 4);
-        if (status == HDA_E_RANGE && step_count == 0) continue; /* capacities */
-        if (status != HDA_OK) goto out;
-        for (int64_t i = 0; i < step_count; i++) {
-            const double end = records[i].start + records[i].time;
-            SANE(records[i].start >= (parts > 1 ? started : then) && records[i].time >= 0);
-            SANE(end >= then * (1 - 1e-12));
-            SANE(records[i].kv_blocks >= 0 && records[i].kv_blocks <= config.block_count);
-            SANE(records[i].running >= 1 && records[i].running <= config.max_num_seqs);
-            SANE(records[i].prefill_tokens + records[i].decode_tokens <=
-                 config.max_num_batched_tokens);
-            SANE(records[i].prefill_tokens + records[i].decode_tokens >= 1);
-            started = records[i].start;
-            then = end;
-        }
-        for (int64_t i = 0; i < gap_count; i++) gap_total += gaps[i].count;
-        if (step_count == 0) break;
-    }
-    hda_serve_progress(serve, &finished, &now);
-    hda_serve_requests(serve, requests);
-    for (int64_t i = 0; i < count; i++) {
-        const hda_request_t *r = &requests[i];
-        SANE(r->generated >= 0 && r->generated <= output_len[i]);
-        SANE((r->state == HDA_REQUEST_FINISHED) == (r->generated == output_len[i]));
-        done += r->state == HDA_REQUEST_FINISHED || r->state == HDA_REQUEST_REJECTED;
-        gap_total -= hda_max64(r->generated - 1, 0);
-    }
-    SANE(done == finished && gap_total == 0 && now >= then * (1 - 1e-12));
-    hda_serve_busy(serve, busy);
-    for (int64_t i = 0; i < parts; i++) SANE(busy[i] >= 0 && busy[i] <= now * (1 + 1e-6));
-out:
-    hda_serve_destroy(serve);
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     bytes_t in = {data, size, 0};
     const uint8_t what = byte(&in);
@@ -627,7 +562,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                            integer(&in, 1, 16), &program) != HDA_OK)
         return 0;
     run_steps(&in, program, &machine);
-    run_serve(&in, program);
     hda_program_destroy(program);
     return 0;
 }

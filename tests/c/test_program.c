@@ -1,4 +1,4 @@
-/* Programs and serving: create by hand, step, map, serve, destroy; every documented refusal. */
+/* Programs: create by hand, step, map, destroy; every documented refusal. */
 #include <stddef.h>
 #include <stdlib.h>
 
@@ -411,161 +411,6 @@ static void shares(void) {
     }
 }
 
-static void serving(void) {
-    hda_program_t *program = create();
-    /* 10 + 6 - 1 = 15 tokens need 4 pages of 4; 7 pages hold one of them and a bit; the fourth needs 9 pages */
-    const double arrival[4] = {0, 0, 1e-3, 1e-3};
-    const int64_t input_len[4] = {10, 10, 1, 30}, output_len[4] = {6, 6, 1, 7};
-    const hda_serve_config_t config = {8, 16, TINY_PAGE, 7, 1};
-    hda_serve_t *serve;
-    CHECK_INT(hda_serve_create(&program, 1, &config, 4, arrival, input_len, output_len, &serve),
-              HDA_OK);
-    hda_step_record_t records[4];
-    hda_gap_t gaps[8];
-    int64_t step_count, gap_count, all_gaps = 0, preemptions = 0, finished = 0;
-    double now = 0;
-    CHECK_INT(hda_serve_run(serve, 0, records, &step_count, 8, gaps, &gap_count), HDA_E_RANGE);
-    CHECK_INT(hda_serve_run(serve, 4, records, &step_count, 3, gaps, &gap_count), HDA_E_RANGE);
-    do {
-        CHECK_INT(hda_serve_run(serve, 4, records, &step_count, 8, gaps, &gap_count), HDA_OK);
-        for (int64_t i = 0; i < step_count; i++) {
-            CHECK(records[i].start >= now);
-            now = records[i].start + records[i].time;
-            CHECK(records[i].kv_blocks >= 1 && records[i].kv_blocks <= 7);
-            preemptions += records[i].preemptions;
-        }
-        for (int64_t i = 0; i < gap_count; i++) all_gaps += gaps[i].count;
-    } while (step_count > 0);
-    CHECK_INT(all_gaps, 5 + 5);
-    hda_request_t requests[4];
-    hda_serve_requests(serve, requests);
-    for (int i = 0; i < 3; i++) {
-        CHECK_INT(requests[i].state, HDA_REQUEST_FINISHED);
-        CHECK_INT(requests[i].generated, output_len[i]);
-        CHECK(requests[i].scheduled >= arrival[i] &&
-              requests[i].first_token > requests[i].scheduled);
-        CHECK(requests[i].last_token >= requests[i].first_token);
-        preemptions -= requests[i].preemptions;
-    }
-    CHECK_INT(preemptions, 0);
-    CHECK(requests[1].preemptions > 0);
-    CHECK_INT(requests[3].state, HDA_REQUEST_REJECTED);
-    CHECK_NEAR(requests[3].first_token, -1, 0);
-    hda_serve_progress(serve, &finished, &now);
-    CHECK_INT(finished, 4);
-    CHECK_NEAR(
-        now,
-        hda_fmax(requests[0].last_token, hda_fmax(requests[1].last_token, requests[2].last_token)),
-        0);
-    hda_serve_destroy(serve);
-    hda_serve_destroy(NULL);
-    hda_program_destroy(program);
-}
-
-/* One request alone passes through stage, link and stage one after the other; two requests overlap. */
-static void pipeline(void) {
-    static tiny_t tiny;
-    hda_program_t *stage = create(), *link = NULL;
-    tiny_init(&tiny);
-    tiny.ops[0] = (hda_op_t){
-        .kind = HDA_OP_VECTOR, .after = {-1, -2}, .sync = HDA_SYNC_SEND, .sync_bytes = 50e3};
-    const hda_segment_t once = {0, 1, 1, 0};
-    tiny.device.device_count = 1;
-    CHECK_INT(hda_program_create(&tiny.device, tiny.ops, 1, tiny.blocks, 1, &once, 1, TINY_ROWS,
-                                 TINY_PAGE, &link),
-              HDA_OK);
-    hda_program_t *const programs[3] = {stage, link, stage};
-    const hda_serve_config_t config = {8, 10, TINY_PAGE, 40, 1};
-    const double arrival[2] = {0, 0};
-    const int64_t input_len[2] = {10, 10}, output_len[2] = {5, 5};
-    double alone = 0, busy[3];
-    for (int64_t count = 1; count <= 2; count++) {
-        hda_serve_t *serve;
-        hda_step_record_t records[16];
-        hda_gap_t gaps[80];
-        int64_t step_count, gap_count, finished;
-        double now;
-        CHECK_INT(
-            hda_serve_create(programs, 3, &config, count, arrival, input_len, output_len, &serve),
-            HDA_OK);
-        CHECK_INT(hda_serve_run(serve, 16, records, &step_count, 80, gaps, &gap_count), HDA_OK);
-        CHECK_INT(step_count, 5 * count);
-        CHECK_INT(gap_count, 4 * count);
-        hda_serve_progress(serve, &finished, &now);
-        hda_serve_busy(serve, busy);
-        CHECK_NEAR(busy[0], busy[2], 1e-12);
-        /* 10 tokens, then 4 x 1: 14 x 50 kB at 50 GB/s is 14 us, and five times the latency of 1 us */
-        CHECK_NEAR(busy[1], (double)count * 19e-6, 1e-12);
-        if (count == 1) {
-            alone = now;
-            CHECK_NEAR(now, busy[0] + busy[1] + busy[2], 1e-12);
-        } else {
-            CHECK(now < 2 * alone - 1e-6 && now > alone);
-            CHECK(records[1].start >= records[0].start &&
-                  records[1].start < records[0].start + records[0].time);
-        }
-        hda_serve_destroy(serve);
-    }
-    tiny.device.p2p_bandwidth = 0;
-    CHECK_INT(hda_program_create(&tiny.device, tiny.ops, 1, tiny.blocks, 1, &once, 1, TINY_ROWS,
-                                 TINY_PAGE, &link),
-              HDA_E_RANGE);
-    hda_serve_t *serve;
-    for (int64_t bad = 0; bad <= 2; bad += 2)
-        CHECK_INT(
-            hda_serve_create(programs, bad, &config, 1, arrival, input_len, output_len, &serve),
-            HDA_E_RANGE);
-    hda_program_destroy(programs[1]);
-    hda_program_destroy(stage);
-}
-
-static void refused_serving(void) {
-    hda_program_t *program = create();
-    const hda_serve_config_t good = {8, 16, TINY_PAGE, 7, 1};
-    const hda_serve_config_t bad[] = {
-        {0, 16, 4, 7, 1}, {8, 0, 4, 7, 1}, {8, 16, 0, 7, 1}, {8, 16, 4, -1, 1}};
-    const double arrival = 0;
-    const int64_t one = 1;
-    hda_serve_t *serve;
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        CHECK_INT(hda_serve_create(&program, 1, &bad[i], 1, &arrival, &one, &one, &serve),
-                  HDA_E_RANGE);
-    CHECK_INT(hda_serve_create(&program, 1, &good, 0, &arrival, &one, &one, &serve), HDA_E_RANGE);
-    const double falling[2] = {1, 0}, wrong[] = {-1, NAN, INFINITY};
-    const int64_t ones[2] = {1, 1}, lengths[] = {0, -1, ((int64_t)1 << 35) + 1, INT64_MAX};
-    CHECK_INT(hda_serve_create(&program, 1, &good, 2, falling, ones, ones, &serve), HDA_E_RANGE);
-    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
-        CHECK_INT(hda_serve_create(&program, 1, &good, 1, &wrong[i], &one, &one, &serve),
-                  HDA_E_RANGE);
-    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
-        CHECK_INT(hda_serve_create(&program, 1, &good, 1, &arrival, &lengths[i], &one, &serve),
-                  HDA_E_RANGE);
-        CHECK_INT(hda_serve_create(&program, 1, &good, 1, &arrival, &one, &lengths[i], &serve),
-                  HDA_E_RANGE);
-        CHECK(serve == NULL);
-    }
-    /* no pages at all: everything is rejected, no step is taken */
-    const hda_serve_config_t none = {8, 16, TINY_PAGE, 0, 1};
-    hda_step_record_t record;
-    hda_gap_t gap;
-    int64_t step_count, gap_count, finished;
-    double now;
-    CHECK_INT(hda_serve_create(&program, 1, &none, 1, &arrival, &one, &one, &serve), HDA_OK);
-    CHECK_INT(hda_serve_run(serve, 1, &record, &step_count, 1, &gap, &gap_count), HDA_OK);
-    CHECK_INT(step_count, 0);
-    hda_serve_progress(serve, &finished, &now);
-    CHECK_INT(finished, 1);
-    hda_serve_destroy(serve);
-    /* a budget beyond the program's rows shows when a step needs them */
-    const hda_serve_config_t wide = {8, TINY_ROWS + 1, TINY_PAGE, 1000, 1};
-    const int64_t prompt = TINY_ROWS + 1;
-    CHECK_INT(hda_serve_create(&program, 1, &wide, 1, &arrival, &prompt, &one, &serve), HDA_OK);
-    CHECK_INT(hda_serve_run(serve, 1, &record, &step_count, 1, &gap, &gap_count), HDA_E_STEP);
-    CHECK_INT(step_count, 0);
-    hda_serve_destroy(serve);
-    hda_program_destroy(program);
-}
-
 int main(void) {
     steps();
     refused_steps();
@@ -575,8 +420,5 @@ int main(void) {
     dataflows();
     exchanges();
     shares();
-    serving();
-    pipeline();
-    refused_serving();
     return failures != 0;
 }

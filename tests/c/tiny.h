@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "serve.h"
+#include "program.h"
 
 enum { TINY_CORES = 4, TINY_DEVICES = 2, TINY_OPS = 10, TINY_ROWS = 64, TINY_PAGE = 4 };
 

@@ -117,7 +117,8 @@ key("text-for-bool", "scheduler: ador", "enable_chunked_prefill: si", "enable_ch
 key("list-for-mapping", "{capacity: 80 GiB, bandwidth: 2 TB/s}", "[1, 2]", "model.yaml:8: device.dram: expected a mapping of keys")
 key("nothing-for-mapping", "{ttft: 200 ms, tpot: 50 ms}", "", "slo: expected a mapping of keys, got nothing", "ttft, tpot, itl, e2el")
 key("mapping-for-number", "core_count: 32", "core_count: {a: 1}", "device.core_count: expected a whole number, got a mapping")
-key("unknown-word", "scheduler: ador", "scheduler: adro", "serving.scheduler: unknown 'adro' (did you mean 'ador'?); use one of vllm, ador,")
+key("unknown-word", "scheduler: ador", "scheduler: adro", "model.yaml:11: serving.scheduler: unknown 'adro' (did you mean "
+    "'ador'?); use vllm, ador, static, orca, sarathi, vllm_v0, or the dotted name of a class such as my_policies.ShortestFirst")  # fmt: skip
 key("unknown-kind", "kind: poisson", "kind: poison", "workload.arrival.kind: unknown kind 'poison'", "did you mean 'poisson'")
 key("no-kind", "{kind: fixed, input_len", "{input_len", "workload.lengths: expected a mapping with kind: fixed | lognormal |")
 key("huge-float", "2 TB/s", "1e300", "model.yaml:8: device.dram.bandwidth: must be at most 1 EB/s, got '1e300'")
@@ -145,6 +146,48 @@ key("text-as-device", SAMPLE[SAMPLE.index("device:") : SAMPLE.index("model:")], 
 key("token-budget", "max_num_seqs: 256", "max_num_seqs: 256, max_num_batched_tokens: 128", "model.yaml:11: serving.max_num_batched_tokens: "
     "128 is less than max_num_seqs 256", "set it to 256 or more")  # fmt: skip
 key("no-lengths", "  lengths: {kind: fixed, input_len: 1024, output_len: 256}\n", "", "model.yaml:12: workload: generated arrivals need")
+
+# Clusters, routers, policies of one's own.
+def cluster(name: str, text: str, *expected: str) -> None:
+    key(name, "seed: 0\n", f"seed: 0\ncluster: {text}\n", *expected)
+
+
+LINK = "link: {bandwidth: 100 GB/s}"
+cluster("no-servers", f"{{pools: [{{role: prefill, count: 0}}, {{role: decode}}], {LINK}}}", "model.yaml:18: cluster.pools.0.count: must be at least 1, got 0")
+cluster("no-pools", "{pools: []}", "model.yaml:18: cluster.pools: must have from 1 to 1000 entries, got 0")
+cluster("dead-link", "{pools: [{role: prefill}, {role: decode}], link: {bandwidth: 0}}", "model.yaml:18: cluster.link.bandwidth: must be at least 1 B/s, got 0")
+cluster("no-link", "{pools: [{role: prefill}, {role: decode}]}", "model.yaml:18: cluster.link: keys and values travel between pools; give {bandwidth:")
+cluster("nobody-decodes", f"{{pools: [{{role: prefill}}, {{role: both}}], {LINK}}}", "cluster.pools: a pool with role prefill needs one with role decode; add it")
+cluster("nobody-prefills", f"{{pools: [{{role: decode}}], {LINK}}}", "cluster.pools: a pool with role decode needs one with role prefill; add it")
+cluster("unknown-role", f"{{pools: [{{role: prefil}}], {LINK}}}", "cluster.pools.0.role: unknown 'prefil' (did you mean 'prefill'?)")
+cluster("unknown-cluster-router", "{pools: [{count: 2}], router: least_cv}", "cluster.router: unknown 'least_cv' (did you mean 'least_kv'?)")
+cluster("splitwise-alone", "{pools: [{count: 2}], router: splitwise}", "cluster.router: splitwise needs a pool with role prefill and one with role decode")
+cluster("pool-too-small", f"{{pools: [{{role: prefill}}, {{role: decode, device: {{preset: groq-tsp}}}}], {LINK}}}", "cluster.pools.1", "llama3-8b needs 16.06 GB")
+cluster("pool-without-policy", "{pools: [{serving: {scheduler: nowhere.P}}]}", "model.yaml:18: cluster.pools.0.serving.scheduler: cannot load nowhere.P: No module")
+key("unknown-router", "device_count: 1", "router: round_robbin", "model.yaml:11: serving.router: unknown 'round_robbin' (did you mean 'round_robin'?)")
+key("splitwise-without-pools", "device_count: 1", "router: splitwise", "model.yaml:11: serving.router: splitwise needs pools for prefill and decode")
+key("negative-overhead", "device_count: 1", "host_overhead: -1 us", "model.yaml:11: serving.host_overhead: must be at least 0 s, got '-1 us'")
+key("no-blocks", "device_count: 1", "num_gpu_blocks: 0", "model.yaml:11: serving.num_gpu_blocks: must be at least 1, got 0")
+key("nothing-fits", "device_count: 1", "num_gpu_blocks: 10", "model.yaml:11: serving.device_count: no request fits the KV cache of 160 tokens: the shortest has 1,280")
+key("nothing-fits-unchunked", "device_count: 1", "enable_chunked_prefill: false, max_num_batched_tokens: 1000", "model.yaml:11: serving.max_num_batched_tokens: "
+    "without chunked prefill no request fits the budget of 1000 tokens", "set max_num_batched_tokens to 1280 or more")  # fmt: skip
+
+
+def policy(name: str, body: str, *expected: str) -> None:
+    """A policy of the user's own, in a module beside the file."""
+    code = f"class P:\n    def schedule(self, scheduler):\n        {body}\n"
+    CASES.append(Case(name, expected, edits=(("scheduler: ador", "scheduler: mine.P"),), files={"mine.py": code}))
+
+
+policy("idle-policy", "pass", "model.yaml:11: serving.scheduler: scheduler mine.P schedules nothing although 1,000 requests are left; it must")
+policy("failing-policy", "1 / 0", "model.yaml:11: serving.scheduler: mine.P failed: ", "mine.py:3: ZeroDivisionError: division by zero")
+policy("greedy-policy", "scheduler.admit(0); scheduler.run(0, 5000)", "mine.P failed: ", "mine.py:3: ValueError: run: request 0 has 1024 tokens ready, got 5000")
+policy("endless-message", "raise KeyError('a\\n' * 3)", "mine.P failed: ", "KeyError: ")
+policy("hoarding-policy", "for r in scheduler.waiting(): scheduler.admit(r)", "mine.P schedules nothing although 1,000 requests are left")
+key("no-such-module", "scheduler: ador", "scheduler: nowhere.P", "model.yaml:11: serving.scheduler: cannot load nowhere.P: No module named 'nowhere'; it must lie in")
+key("no-such-class", "scheduler: ador", "scheduler: hdasim.serving.policies.Vlm", "serving.scheduler: cannot load hdasim.serving.policies.Vlm: module")
+CASES.append(Case("broken-module", ("serving.scheduler: cannot load mine.P: ", "mine.py:1: SyntaxError: "), edits=(("scheduler: ador", "scheduler: mine.P"),),
+                  files={"mine.py": "class P\n"}))  # fmt: skip
 
 # Models.
 key("unknown-model-preset", "llama3-8b}", "llama3-8}", "model.yaml:10: model.preset: unknown preset 'llama3-8' (did you mean 'llama3-8b'")

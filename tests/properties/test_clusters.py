@@ -1,4 +1,4 @@
-"""Clusters: pools that prefill and decode, their links and routers. Nothing is lost, nothing waits for ever, books are balanced."""
+"""Clusters: pools that prefill and decode, their links and routers. Nothing is lost, nothing waits for ever."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -54,7 +54,7 @@ def clusters(draw: st.DrawFn, routers: tuple[str, ...] = tuple(layout.ROUTERS)) 
                 role=role, policy=layout.POLICIES[policy], max_num_seqs=draw(st.integers(1, 8)),
                 max_num_batched_tokens=draw(st.integers(1, MAX_ROWS)), block_count=draw(st.integers(1, 16)),
                 chunked_prefill=policy != "vllm_v0" and draw(st.booleans()), prefix_caching=draw(st.booleans()),
-                async_scheduling=draw(st.booleans()), programs=list(PIPELINES[draw(st.sampled_from(["one", *sorted(PIPELINES)]))]),
+                async_scheduling=draw(st.booleans()), programs=list(PIPELINES[draw(st.sampled_from(["one", *PIPELINES]))]),
                 kv_bytes=KV_BYTES, kv_bandwidth=draw(st.sampled_from([1e6, 1e8, 1e8, 1e10, float("inf")])),
                 kv_latency=draw(st.sampled_from([0.0, 1e-5])), kv_overlap=draw(st.sampled_from([0.0, 0.9, 1.0])),
             )
@@ -114,9 +114,7 @@ def test_nothing_is_lost(cluster: Cluster) -> None:
         assert (own["prefill_tokens"] + own["decode_tokens"] <= instance["max_num_batched_tokens"]).all()
     generated = out["generated"].sum() - (out["state"] == FINISHED).sum()
     assert sum(gap["count"] for part in done.gaps for gap in part) == generated
-    assert (
-        out["preemptions"].sum() == done.steps["preemptions"].sum() or out["preemptions"].sum() > done.steps["preemptions"].sum()
-    )
+    assert out["preemptions"].sum() == done.steps["preemptions"].sum()
 
 
 @settings(max_examples=500)

@@ -64,12 +64,13 @@ def served() -> Served:
     """
     requests = Requests(np.array([0.0, 1.0, 2.0, 2.0, 3.0]), np.array([10, 20, 30, 40, 50]), np.array([5, 1, 9, 2, 2]))
     outcomes = np.zeros(5, layout.REQUEST)
-    outcomes["scheduled"] = [0.5, 1.0, 2.5, -1.0, -1.0]
+    outcomes["arrival"], outcomes["scheduled"] = requests.arrival_s, [0.5, 1.0, 2.5, -1.0, -1.0]
     outcomes["first_token"] = [1.0, 1.5, 2.5, -1.0, -1.0]
     outcomes["last_token"] = [3.0, 1.5, 2.5, -1.0, -1.0]
     outcomes["generated"] = [5, 1, 1, 0, 0]
     outcomes["state"] = [FINISHED, FINISHED, RUNNING, REJECTED, WAITING]
-    return Served(requests, outcomes, np.zeros(0, layout.STEP_RECORD), np.zeros(0, layout.GAP), True)
+    totals = np.zeros(1, layout.TOTALS)
+    return Served(requests, outcomes, np.zeros(0, layout.GAP), totals, [], np.zeros(1, np.int64), [np.zeros(1)], True)
 
 
 def test_times_by_hand(served: Served) -> None:

@@ -51,7 +51,9 @@ def executable(source: Path, sanitized: tuple[Path, list[str]], *flags: str) -> 
 
 
 def test_there_are_programs() -> None:
-    assert {p.stem for p in PROGRAMS} == {"test_units", "test_noc", "test_schedule", "test_links", "test_program"}
+    assert {p.stem for p in PROGRAMS} == {
+        "test_units", "test_noc", "test_schedule", "test_links", "test_program", "test_serve", "test_kv",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("source", PROGRAMS, ids=lambda path: path.stem)
@@ -59,7 +61,9 @@ def test_program(source: Path, sanitized: tuple[Path, list[str]]) -> None:
     run([executable(source, sanitized, "-O0")])
 
 
-@pytest.mark.parametrize(("name", "count"), [("fuzz", 10_000), ("fuzz_profile", 10_000), ("fuzz_scalesim", 1_000)])
+@pytest.mark.parametrize(
+    ("name", "count"), [("fuzz", 10_000), ("fuzz_profile", 10_000), ("fuzz_scalesim", 1_000), ("fuzz_serve", 5_000)]
+)
 def test_fuzz(name: str, count: int, sanitized: tuple[Path, list[str]], tmp_path: Path) -> None:
     fuzz = executable(ROOT / "tests" / "c" / f"{name}.c", sanitized)
     assert run([fuzz, "--seed", "1", "--count", str(count)]) == f"{count} inputs\n"

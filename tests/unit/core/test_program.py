@@ -302,11 +302,17 @@ def test_sends_need_a_link_and_two_devices() -> None:
 
 
 def serve(count: int = 2, **changes: Any) -> Serve:
-    fields: dict[str, Any] = {
-        "arrival": np.zeros(count), "input_len": np.full(count, 5), "output_len": np.full(count, 3), "max_num_seqs": 4,
-        "max_num_batched_tokens": 64, "block_size": 4, "block_count": 10, "chunked_prefill": True,
+    trace = {"arrival": np.zeros(count), "input_len": np.full(count, 5), "output_len": np.full(count, 3)}
+    trace |= {"parent": None, "hash_ids": None, "hash_offsets": None, "hash_block": 4}
+    instance: dict[str, Any] = {
+        "programs": [program(LINEAR)], "rank_count": 1, "role": 0, "policy": 0, "max_num_seqs": 4, "max_num_batched_tokens": 64,
+        "block_size": 4, "block_count": 10, "chunked_prefill": True, "prefix_caching": True, "async_scheduling": False,
+        "reserve_full_prompt": True, "host_overhead": 0.0, "kv_bytes": 0.0, "kv_bandwidth": float("inf"), "kv_latency": 0.0,
+        "kv_overlap": 0.0,
     }  # fmt: skip
-    return Serve([program(LINEAR)], **{**fields, **changes})
+    trace |= {key: changes.pop(key) for key in list(changes) if key in trace}
+    assert changes.keys() <= instance.keys()
+    return Serve([instance | changes], 0, **trace)
 
 
 @pytest.mark.parametrize(
@@ -316,6 +322,14 @@ def serve(count: int = 2, **changes: Any) -> Serve:
         {"arrival": np.array([-1.0, 0.0])}, {"input_len": np.array([1, 0])}, {"output_len": np.array([0, 1])},
         {"output_len": np.array([1, 2**36])}, {"max_num_seqs": 0}, {"max_num_batched_tokens": 0}, {"block_size": 0},
         {"block_count": -1}, {"input_len": np.array([1])}, {"input_len": np.array([1.0, 1.0])}, {"arrival": np.zeros(0)},
+        {"policy": 6}, {"role": 3}, {"host_overhead": -1.0}, {"kv_bandwidth": 0.0}, {"programs": []}, {"rank_count": 0},
+        {"parent": np.array([-1, 1])}, {"parent": np.array([1, -1])}, {"parent": np.array([-2, -1])},
+        {"hash_ids": np.array([0, 1]), "hash_offsets": np.array([0, 1])},
+        {"hash_ids": np.array([0, 1]), "hash_offsets": np.array([0, 2, 1])},
+        {"hash_ids": np.array([0, 1]), "hash_offsets": np.array([1, 1, 2])},
+        {"hash_ids": np.array([0, -1]), "hash_offsets": np.array([0, 1, 2])},
+        {"hash_ids": np.array([0, 2**40]), "hash_offsets": np.array([0, 1, 2])},
+        {"hash_ids": np.array([0, 1]), "hash_offsets": np.array([0, 1, 2]), "hash_block": 3},
     ],
 )  # fmt: skip
 def test_serving_out_of_range(change: dict[str, Any]) -> None:
@@ -327,10 +341,11 @@ def test_serving_in_slices_is_serving_at_once() -> None:
     def collect(capacity: int) -> tuple[bytes, bytes]:
         loop, parts = serve(3), []
         while True:
-            steps, _ = loop.run(capacity)
-            if not steps.size:
+            count, steps, _ = loop.run(capacity)
+            if not count:
                 return np.concatenate(parts).tobytes(), loop.requests().tobytes()
-            parts.append(steps)
+            assert steps is not None
+            parts.append(steps.copy())
 
     assert collect(1) == collect(100)
 

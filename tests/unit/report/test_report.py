@@ -50,27 +50,55 @@ def test_the_document_is_flat_with_blocks(result: hdasim.Result) -> None:
 
 
 def test_files_are_whole(result: hdasim.Result, tmp_path: Path) -> None:
-    files.write_run(result, tmp_path / "a" / "b")
-    assert sorted(p.name for p in (tmp_path / "a" / "b").iterdir()) == ["requests.csv", "result.json", "spec.yaml", "steps.csv"]
-    lines = (tmp_path / "a/b/requests.csv").read_text(encoding="utf-8").splitlines()
+    folder = tmp_path / "a" / "b"
+    files.write_run(result, folder)
+    with files.StepsFile(folder, several=False) as steps:
+        for part in np.array_split(result.served.steps, 3):
+            steps(part)
+        assert not (folder / "steps.csv").exists()
+    assert sorted(p.name for p in folder.iterdir()) == ["requests.csv", "result.json", "spec.yaml", "steps.csv"]
+    lines = (folder / "requests.csv").read_text(encoding="utf-8").splitlines()
     assert lines[0] == (
-        "request_id,arrival_s,input_len,output_len,generated,state,preemptions,scheduled_s,first_token_s,last_token_s,"
-        "ttft_s,tpot_s,e2el_s,scheduling_delay_s"
+        "request_id,arrival_s,input_len,output_len,generated,cached,state,preemptions,queued_s,scheduled_s,first_token_s,"
+        "last_token_s,ttft_s,tpot_s,e2el_s,scheduling_delay_s"
     )
-    assert all(line.split(",")[5] == "finished" for line in lines[1:])
+    assert all(line.split(",")[6] == "finished" for line in lines[1:])
+    rows = (folder / "steps.csv").read_text(encoding="utf-8").splitlines()
+    assert rows[0].startswith("step,start_s,time_s,bound_s,prefill_tokens,decode_tokens,running,waiting,kv_blocks,preemptions,")
+    assert [int(row.split(",")[0]) for row in rows[1:]] == list(range(result.served.steps.size))
+    assert [float(row.split(",")[1]) for row in rows[1:]] == result.served.steps["start"].tolist()
+
+
+class FullDisk(io.StringIO):
+    def write(self, *_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_a_full_disk_leaves_no_half_file(result: hdasim.Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files.write_run(result, tmp_path)
-    before = (tmp_path / "steps.csv").read_bytes()
-
-    def fail(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(Path, "write_text", fail)
-    with pytest.raises(hdasim.SpecError, match="cannot write results: no space left on device; choose another folder"):
+    def write() -> None:
         files.write_run(result, tmp_path)
-    assert (tmp_path / "steps.csv").read_bytes() == before
+        with files.StepsFile(tmp_path, several=False) as steps:
+            steps(result.served.steps)
+
+    write()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    monkeypatch.setattr(files, "open", lambda *_, **__: FullDisk(), raising=False)
+    full = pytest.raises(hdasim.SpecError, match="cannot write results: no space left on device; choose another folder")
+    with full:
+        files.write_run(result, tmp_path)
+    with pytest.raises(hdasim.SpecError, match="no space left on device"):
+        write()
+    assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+
+def test_a_disk_that_fills_up_at_the_end_leaves_no_half_file(result: hdasim.Result, tmp_path: Path) -> None:
+    steps = files.StepsFile(tmp_path, several=False)
+    with pytest.raises(hdasim.SpecError, match="no space left on device"), steps:
+        steps(result.served.steps)
+        steps.file.close()
+        steps.file = FullDisk()
+        steps.file.close = steps.file.write
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

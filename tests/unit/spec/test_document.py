@@ -82,16 +82,24 @@ def test_another_kind_is_not_merged() -> None:
 
 def test_setting_replaces_value_and_places(document: Document) -> None:
     document.set(("device", "core"), {"rows": 0}, "--set x")
-    document.set(("device", "edges", "1"), [2, 3], "--set y")  # an entry of a list
-    assert document.data["device"] == {"core": {"rows": 0}, "edges": [[0, 1], [2, 3]]}
-    assert document.place(("device", "edges", 1)) == "--set y"
+    document.set(("device", "edges", "1"), [1, 3], "--set y")  # an entry of a list
+    document.set(("device", "core", "rows", "deep"), 1, "--set z")  # a value on the way gives way to a mapping
+    assert document.data["device"] == {"core": {"rows": {"deep": 1}}, "edges": [[0, 1], [1, 3]]}
+    assert document.place(("device", "edges", 1)) == document.place(("device", "edges", 1, 1)) == "--set y"
     for index in ("2", "a", "-1"):
         with pytest.raises(SpecError, match="expected an index from 0 to 1"):
             document.set(("device", "edges", index), 1, "--set z")
     assert document.place(("device", "core", "rows")) == "--set x"
+    assert document.place(("device", "core", "rows", "deep")) == "--set z"
     document.clear(("device",))
     document.clear(("absent", "deeper"))
     assert document.data["device"] == {}
+
+
+@pytest.mark.parametrize("index", ["a", "2", "-1"])
+def test_setting_a_list_needs_an_index(document: Document, index: str) -> None:
+    with pytest.raises(SpecError, match=f"--set y: device.edges: expected an index from 0 to 1, got '{index}'"):
+        document.set(("device", "edges", index), 1, "--set y")
 
 
 def test_scalars() -> None:
