@@ -240,9 +240,10 @@ def _device(run: Run, hardware: str | None, *, assume: bool) -> tuple[Device, li
     if found:
         return load_device(found), []
     if assume:
-        text = f"{run.name} names no hardware that ships: links and kernel starts are those of {_ASSUMED}; --hardware gives others"
+        text = f"{run.name} names no hardware that ships: links and kernel starts as {_ASSUMED}'s; --hardware gives others"
         return load_device(_ASSUMED), [text]
-    raise SpecError(f"names no hardware that ships; give --hardware, one of {', '.join(known)}, or a file", place=str(run.folder))
+    message = f"names no hardware that ships; give --hardware, one of {', '.join(known)}, or a file"
+    raise SpecError(message, place=str(run.folder))
 
 
 def _preset(text: str, known: list[str]) -> str:

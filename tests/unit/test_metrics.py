@@ -1,4 +1,4 @@
-"""Metrics by their definitions: percentiles of repeated values, and TTFT, TPOT, ITL, E2EL and goodput of a case done by hand."""
+"""Metrics by their definitions: TTFT, TPOT, ITL, E2EL and goodput of a case done by hand."""
 
 import dataclasses
 import math
@@ -6,43 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import hdasim
 from hdasim.core import layout
-from hdasim.metrics import PERCENTILES, against_slo, good_requests, request_times, weighted_percentile
+from hdasim.metrics import PERCENTILES, against_slo, good_requests, request_times
 from hdasim.serving.engine import Served
+from hdasim.serving.gaps import Gaps
 from hdasim.serving.requests import Requests
 from hdasim.spec.slo import SLO, Limits, Percentiles
 
 SAMPLE = Path(__file__).resolve().parents[1] / "cli" / "sample.yaml"
-
-
-@settings(deadline=None)
-@given(
-    pairs=st.lists(st.tuples(st.floats(-1e6, 1e6), st.integers(0, 9)), min_size=1, max_size=30).filter(
-        lambda p: any(c for _, c in p)
-    ),
-    q=st.floats(0, 100) | st.sampled_from([0.0, 50.0, 90.0, 99.0, 100.0]),
-)
-def test_weighted_percentile_is_that_of_the_repeated_values(pairs: list[tuple[float, int]], q: float) -> None:
-    values, counts = np.array(sorted(v for v, _ in pairs)), np.array([c for _, c in pairs], np.int64)
-    expected = np.percentile(np.repeat(values, counts), q)
-    assert weighted_percentile(values, counts, q) == pytest.approx(expected, rel=1e-9, abs=1e-9)
-
-
-def test_weighted_percentile_by_hand() -> None:
-    # 1 1 1 5: the rank of the 90th percentile is 3 x 0.9 = 2.7, so 1 + 0.7 x 4 = 3.8
-    assert weighted_percentile(np.array([1.0, 5.0]), np.array([3, 1]), 90) == pytest.approx(3.8)
-    # a million millions of ones would not fit in memory
-    assert weighted_percentile(np.array([1.0, 5.0]), np.array([10**12, 1]), 99) == 1.0
-
-
-@pytest.mark.parametrize("counts", [[], [0, 0]])
-def test_no_values_have_no_percentile(counts: list[int]) -> None:
-    with pytest.raises(ValueError, match="no values"):
-        weighted_percentile(np.zeros(len(counts)), np.array(counts, np.int64), 50)
 
 
 FINISHED, RUNNING, WAITING, REJECTED = (layout.REQUEST_STATES.index(s) for s in ("finished", "running", "waiting", "rejected"))
@@ -70,7 +43,7 @@ def served() -> Served:
     outcomes["generated"] = [5, 1, 1, 0, 0]
     outcomes["state"] = [FINISHED, FINISHED, RUNNING, REJECTED, WAITING]
     totals = np.zeros(1, layout.TOTALS)
-    return Served(requests, outcomes, np.zeros(0, layout.GAP), totals, [], np.zeros(1, np.int64), [np.zeros(1)], True)
+    return Served(requests, outcomes, Gaps(), totals, [], np.zeros(1, np.int64), [np.zeros(1)], True)
 
 
 def test_times_by_hand(served: Served) -> None:
@@ -130,8 +103,9 @@ def test_goals_of_each_request_by_hand(served: Served) -> None:
 
 
 def test_pooled_gaps_have_percentiles(served: Served) -> None:
-    gaps = np.array([(0.3, 1), (0.1, 3)], layout.GAP)  # not in order: 0.1 0.1 0.1 0.3
-    report = against_slo(dataclasses.replace(served, gaps=gaps), SLO(itl=Percentiles(p90=0.25, mean=0.1)))
+    gaps = Gaps()
+    gaps.append(np.array([(0.3, 1), (0.1, 3)], layout.GAP))  # not in order: 0.1 0.1 0.1 0.3
+    report = against_slo(dataclasses.replace(served, itl=gaps), SLO(itl=Percentiles(p90=0.25, mean=0.1)))
     assert report is not None
     # the rank of p90 is 2.7: 0.1 + 0.7 x 0.2 = 0.24; the mean is 0.6 / 4 = 0.15
     assert [(g["value_ms"], g["met"]) for g in report["goals"]] == [(pytest.approx(150), False), (pytest.approx(240), True)]
