@@ -12,7 +12,7 @@ import msgspec
 from ..core import layout
 from ..core._core import Profile
 from ..device.latency import Machine, build
-from ..errors import SpecError
+from ..errors import CapacityError, SpecError
 from ..profile.machine import profile
 from ..spec.cluster import Cluster, KvLink, Pool
 from ..spec.experiment import Experiment
@@ -124,8 +124,8 @@ def build_pools(experiment: Experiment) -> list[Servers]:
             key = (own.device, own.serving)
             if key not in machines:
                 machines[key] = build(own)
-        except SpecError as error:
-            if error.path[:1] in (("device",), ("serving",)) and error.path[0] in changes:
+        except (SpecError, CapacityError) as error:
+            if error.path[:1] in (("device",), ("serving",)) and changes:
                 raise type(error)(error.message, place + error.path, error.place) from None
             raise
         pools.append(_servers(own, pool, cluster, (*place, "serving"), machines[key]))

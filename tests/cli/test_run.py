@@ -192,6 +192,64 @@ def test_a_rejected_request_is_told(run: Run) -> None:
     assert (result["completed"], result["rejected"], result["unfinished"]) == (1, 1, 0)
 
 
+def test_a_request_longer_than_the_cache_leaves_the_others_alone(run: Run) -> None:
+    Path("with.csv").write_text(VIDUR + "0,100,5\n0,2000,7\n0.5,300,7\n", encoding="utf-8")
+    Path("without.csv").write_text(VIDUR + "0,100,5\n0.5,300,7\n", encoding="utf-8")
+    small = ("--set", "serving.num_gpu_blocks=100")  # 1,600 tokens
+    result = run("--trace", "with.csv", *small)
+    assert (result["completed"], result["rejected"]) == (2, 1)
+    rows = table("out/requests.csv")
+    assert [row["state"] for row in rows] == ["finished", "rejected", "finished"]
+    run("--trace", "without.csv", *small)
+    others = table("out/requests.csv")
+    for row, other in zip((rows[0], rows[2]), others, strict=True):
+        assert {**row, "request_id": ""} == {**other, "request_id": ""}
+
+
+@pytest.mark.parametrize("how", ["module", "script"])
+def test_a_policy_beside_the_file(how: str, tmp_path: Path) -> None:
+    """From the current directory, which Python puts on its path for neither an installed script nor everywhere else."""
+    script = Path(sys.executable).with_name("hdasim")
+    if how == "script" and not script.exists():
+        pytest.skip("no installed script beside the interpreter")
+    (tmp_path / "mine.py").write_text(
+        "from hdasim.serving.policies import Vllm\n\n\nclass Own(Vllm):\n    pass\n", encoding="utf-8"
+    )
+    start = [sys.executable, "-P", "-m", "hdasim"] if how == "module" else [str(script)]
+    for name in ("vllm", "mine.Own"):
+        command = [*start, "run", str(SAMPLE), *SHORT, "--set", f"serving.scheduler={name}", "--output-dir", name]
+        subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    for file in ("requests.csv", "steps.csv"):
+        assert (tmp_path / "vllm" / file).read_bytes() == (tmp_path / "mine.Own" / file).read_bytes()
+
+
+def test_a_cluster_names_its_pools_and_ranks(run: Run) -> None:
+    pools = "cluster={pools: [{role: prefill, count: 2}, {role: decode}], link: {bandwidth: 100 GB/s}, router: splitwise}"
+    result = run(*SHORT, "--set", pools)
+    assert [pool["role"] for pool in result["pools"]] == ["prefill", "decode"]
+    assert result["completed"] == 20 and "occupancy" not in result
+    assert {row["instance"] for row in table("out/steps.csv")} <= {"0", "1", "2"}
+    assert {row["decode_rank"] for row in table("out/requests.csv")} == {"2"}
+    again = run("--output-dir", "again", file="out/spec.yaml")
+    assert again == result
+
+
+@pytest.mark.slow
+def test_a_million_requests_at_once(tmp_path: Path) -> None:
+    """Of one token each way: 256 a step, 3,907 steps; 64 MB of outcomes, 24 MB of requests, and Python with its libraries."""
+    code = (
+        "import resource, sys\nfrom hdasim.cli import main\nstatus = main()\n"
+        "sys.stderr.write(f'{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}\\n')\nsys.exit(status)"
+    )
+    tokens = ["--set", "workload.lengths={kind: fixed, input_len: 1, output_len: 1}"]
+    command = [sys.executable, "-c", code, "run", str(SAMPLE), "--num-prompts", "1000000", "--request-rate", "inf", *tokens,
+               "--no-steps", "--json"]  # fmt: skip
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True)
+    result = json.loads(done.stdout)
+    assert (result["completed"], result["steps"], result["total_output_tokens"]) == (1_000_000, 3907, 1_000_000)
+    assert int(done.stderr.splitlines()[-1]) < 600 * 1024  # KiB; 330 MiB measured
+
+
 def test_an_interrupt_saves_what_is_done(tmp_path: Path) -> None:
     # a parent that ignores interrupts would pass that on, so the handler is set in the process itself
     code = (

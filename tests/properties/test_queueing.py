@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from serving_twin import PROGRAM, Case
+from serving_twin import POLICIES, PROGRAM, Case
 
 from hdasim.core import layout
 from hdasim.core._core import Serve
@@ -34,6 +34,20 @@ def lindley(arrival: Any) -> Any:
 def arrivals(load: float, count: int, seed: int) -> Any:
     """Of a Poisson process that offers this load."""
     return np.cumsum(np.random.default_rng(seed).exponential(SERVICE / load, count))
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_million_at_once_are_served_in_turn(policy: str) -> None:
+    """64 a step, in the order in which they came: request i starts with step i // 64."""
+    one = np.ones(1_000_000, np.int64)
+    case = Case([], [], [], 64, 64, 64, policy != "vllm_v0", policy=policy, caching=True)
+    loop = Serve([case.instance()], 0, 0.0 * one, one, one)
+    while loop.run(1 << 16, keep_steps=False)[0]:
+        pass
+    scheduled = loop.requests()["scheduled"]
+    assert loop.totals()["steps"][0] == 1_000_000 // 64
+    assert (np.diff(scheduled) >= 0).all()
+    assert (np.diff(scheduled[::64]) > 0).all() and (scheduled[::64] == scheduled[63::64]).all()
 
 
 @pytest.mark.parametrize("load", [0.3, 0.9, 1.1])
