@@ -37,7 +37,7 @@ Whatever is admitted must be able to end: a policy that admits with too few bloc
 waiting for each other. A policy that schedules nothing while the machine is idle ends the run with an error, as does one that
 raises. `max_num_batched_tokens` and `max_num_seqs` cannot be exceeded. Requests that fit nowhere are rejected before a policy
 sees them: with ``enable_chunked_prefill: false``, or a class attribute ``chunked_prefill = False``, those with more tokens than
-the budget, too.
+the budget, too. `async_scheduling` that is left out of the experiment is on, unless the class says ``async_scheduling = False``.
 
 Python costs about a hundred times what C does for each step; the policies below are the reference of those in C, which give the
 same schedules.
@@ -120,6 +120,8 @@ class Static:
     KV blocks for all that a request can generate are reserved when it is admitted.
     """
 
+    async_scheduling = False
+
     def schedule(self, scheduler: Scheduler) -> None:
         """Fill the batch."""
         if not scheduler.running():
@@ -139,6 +141,8 @@ class Orca:
     blocks for all that a request can generate are reserved when it is admitted.
     """
 
+    async_scheduling = False
+
     def schedule(self, scheduler: Scheduler) -> None:
         """Fill the batch."""
         run_in_turn(scheduler, scheduler.running())
@@ -151,6 +155,8 @@ class Sarathi:
     All decodes first, then prompts that have begun, then new ones, in chunks within the token budget. KV blocks of a prompt are
     reserved when it is admitted.
     """
+
+    async_scheduling = False
 
     def schedule(self, scheduler: Scheduler) -> None:
         """Fill the batch."""
@@ -168,6 +174,7 @@ class VllmV0:
     running request; one that finds no block preempts the newest.
     """
 
+    async_scheduling = False
     chunked_prefill = False
 
     def schedule(self, scheduler: Scheduler) -> None:

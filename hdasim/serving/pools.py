@@ -46,13 +46,14 @@ class Servers:
         own = None if serving.scheduler in SCHEDULERS else load_policy(serving.scheduler, self.place)
         policy = "custom" if own else "vllm" if serving.scheduler == "ador" else serving.scheduler
         chunks = policy != "vllm_v0" and getattr(own, "chunked_prefill", True)
+        habit = policy == "vllm" or bool(own and getattr(own, "async_scheduling", True))
         entry = {
             "programs": [] if self.profile else [part.core for part in self.machine.chain], "profile": self.profile,
             "rank_count": self.ranks, "role": layout.ROLES[self.role], "policy": layout.POLICIES[policy],
             "max_num_seqs": serving.max_num_seqs, "max_num_batched_tokens": serving.max_num_batched_tokens,
             "block_size": serving.block_size, "block_count": self.block_count,
             "chunked_prefill": serving.enable_chunked_prefill and chunks,
-            "prefix_caching": serving.enable_prefix_caching, "async_scheduling": serving.asynchronous,
+            "prefix_caching": serving.enable_prefix_caching, "async_scheduling": serving.asynchronous(habit),
             "reserve_full_prompt": serving.scheduler_reserve_full_isl, "host_overhead": serving.host_overhead,
             "kv_bytes": kv_bytes, "kv_bandwidth": self.link.bandwidth if self.link else float("inf"),
             "kv_latency": self.link.latency if self.link else 0.0, "kv_overlap": self.link.overlap if self.link else 0.0,

@@ -42,10 +42,10 @@ class Serving(Spec):
 
     `enable_prefix_caching` keeps full KV blocks until their memory is needed and finds them by content (as traces with block
     hashes tell it); without hashes it only matters after a preemption. `scheduler_reserve_full_isl` admits a prompt only where
-    all of it has room. With `async_scheduling` a step is scheduled while the one before runs, which is what vLLM does since 0.14;
-    left out, it is on for ``vllm`` and ``ador`` without a pipeline. `host_overhead` is the time between
-    scheduling a step and its start: it delays every step, unless asynchronous scheduling hides it. `num_gpu_blocks` overrides the
-    number of KV blocks that memory allows.
+    all of it has room. With `async_scheduling` a step is scheduled while the one before runs, as vLLM 0.19 does in the recorded
+    runs of vllm_runs; left out, it is on without a pipeline for ``vllm``, ``ador`` and policies of one's own (unless their class
+    says ``async_scheduling = False``). `host_overhead` is the time between scheduling a step and its start: it delays every step,
+    unless asynchronous scheduling hides it. `num_gpu_blocks` overrides the number of KV blocks that memory allows.
     """
 
     device_count: DeviceCount = 1
@@ -82,11 +82,10 @@ class Serving(Spec):
         if self.router == "splitwise":
             raise ValueError("router: splitwise needs pools for prefill and decode; give it in a `cluster:` section")
 
-    @property
-    def asynchronous(self) -> bool:
-        """Whether steps are scheduled before the tokens of the one before are there."""
+    def asynchronous(self, default: bool) -> bool:
+        """Whether steps are scheduled before the tokens of the one before are there; `default` is the scheduler's own habit."""
         if self.async_scheduling is None:
-            return self.scheduler in ("vllm", "ador") and self.pipeline_parallel_size == 1
+            return default and self.pipeline_parallel_size == 1
         return self.async_scheduling
 
     @property

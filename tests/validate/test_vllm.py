@@ -99,8 +99,11 @@ def test_the_hardware_comes_from_the_folder_or_the_settings(run: Path, tmp_path:
     assert replay(run, hardware="RTX4090").source == "preset rtx-4090"
     assert replay(run, hardware="h100", profile=run / "profile").source == f"profile {run / 'profile'}"
     nameless = run.rename(tmp_path / "nameless")
+    assert replay(nameless).remarks[0].startswith("nameless names no hardware that ships: links and kernel starts as h100's")
+    (nameless / "profile").rename(tmp_path / "elsewhere")
     with pytest.raises(SpecError, match="nameless: names no hardware that ships; give --hardware, one of a100"):
         replay(nameless)
+    (tmp_path / "elsewhere").rename(nameless / "profile")
     (nameless / "meta.json").write_text(json.dumps(META | {"gpu": "NVIDIA A100-SXM4-80GB"}))
     assert replay(nameless, profile=nameless / "profile").rows
 

@@ -203,7 +203,7 @@ def test_prefill_tiles_refuses(bad: tuple[int, int, int, int, int]) -> None:
         (layout.OP_STEP, (1 + 6 + 2 + 2 + 1 + 8 + 1 + 2 + 2) * 8),
         (layout.MAPPING, 7 * 8 + 8 + 2 * 8),
         # four times, two counts; four 4-byte words
-        (layout.REQUEST, 6 * 8 + 4 * 4),
+        (layout.REQUEST, 7 * 8 + 4 * 4),
         (layout.STEP_RECORD, (3 + 7 + 2 + 2 + 6 + 8 + 1) * 8),
         # counts, times, occupancies, bound, byte counts, 2 x MACs, 6 units, 8 causes, exposed, what was sent
         (layout.TOTALS, (5 + 3 + 3 + 1 + 2 + 2 + 6 + 8 + 1 + 2) * 8),

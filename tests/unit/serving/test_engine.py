@@ -257,9 +257,7 @@ def test_the_tables_name_the_plan() -> None:
     "replicas",
     [
         1,
-        pytest.param(
-            2, marks=pytest.mark.xfail(raises=CoreError, strict=False, reason="lockstep steps of no tokens are to come")
-        ),
+        2,
     ],
 )
 def test_all_of_it_together(replicas: int) -> None:
