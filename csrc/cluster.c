@@ -20,8 +20,9 @@ static hda_status_t check(const hda_instance_t *instances, int64_t instance_coun
             s->program_count < 1 || (s->profile != NULL && s->program_count != 1) ||
             s->program_count % 2 == 0 || s->program_count > (int64_t)1 << 20 || s->rank_count < 1 ||
             s->rank_count > (int64_t)1 << 20 || s->role < 0 || s->role > HDA_ROLE_DECODE ||
-            !(s->kv_bytes >= 0) || !(s->kv_bandwidth > 0) || !(s->kv_latency >= 0) ||
-            isinf(s->kv_latency) || !(s->kv_overlap >= 0) || !(s->kv_overlap <= 1))
+            !(s->kv_bytes >= 0) || !(s->kv_bytes <= 1e18) || !(s->kv_bandwidth >= 1) ||
+            !(s->kv_latency >= 0) || isinf(s->kv_latency) || !(s->kv_overlap >= 0) ||
+            !(s->kv_overlap <= 1))
             return HDA_E_RANGE;
         if (r->hash_offsets != NULL && c->prefix_caching &&
             (r->hash_block < 1 ||

@@ -43,9 +43,9 @@ typedef struct {
     int64_t program_count, rank_count;
     hda_serve_config_t config;
     int32_t role;
-    double kv_bytes; /* keys and values of a token */
+    double kv_bytes; /* keys and values of a token, at most 1e18 */
     double
-        kv_bandwidth; /* bytes/s in and out, for keys and values that are sent on; may be infinite */
+        kv_bandwidth;  /* bytes/s in and out, for keys and values that are sent on; 1 to infinity */
     double kv_latency; /* seconds for each request */
     double kv_overlap; /* share of the transfer that prefill hides, 0 to 1 */
 } hda_instance_t;

@@ -202,7 +202,9 @@ static void refusals(void) {
     REFUSE(rank_count, 0);
     REFUSE(role, 3);
     REFUSE(kv_bytes, -1);
+    REFUSE(kv_bytes, INFINITY);
     REFUSE(kv_bandwidth, 0);
+    REFUSE(kv_bandwidth, 5e-324); /* a message would never arrive */
     REFUSE(kv_bandwidth, NAN);
     REFUSE(kv_latency, INFINITY);
     REFUSE(kv_overlap, 1.5);

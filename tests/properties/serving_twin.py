@@ -3,6 +3,7 @@
 import heapq
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,7 @@ def tiny_program(layers: int = 3, send: float = 0.0, speed: int = 1) -> Program:
     return Program(device, NETWORK, LINKS if speed == 1 else links(speed), ops, blocks, segments, MAX_ROWS, PAGE)
 
 
+@cache
 def pipelines(speed: int = 1) -> dict[str, tuple[Program, ...]]:
     """One stage; equal stages; a bottleneck in front, behind, and between them."""
     program, link = tiny_program(speed=speed), tiny_program(send=128.0, speed=speed)

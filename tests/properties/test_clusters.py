@@ -1,13 +1,13 @@
 """Clusters: pools that prefill and decode, their links and routers. Nothing is lost, nothing waits for ever."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serving_twin import MAX_ROWS, PAGE, PIPELINES, POLICIES, Case, Outcome, cases, pages, run
+from serving_twin import MAX_ROWS, PAGE, PIPELINES, POLICIES, Case, Outcome, cases, pages, pipelines, run
 
 from hdasim.core import layout
 from hdasim.core._core import Serve
@@ -184,6 +184,27 @@ def test_all_blocks_and_roles_come_back(cluster: Cluster) -> None:
 @given(clusters())
 def test_slices_change_nothing(cluster: Cluster) -> None:
     assert run(cluster.loop(), 3).bytes == run(cluster.loop()).bytes
+
+
+@settings(max_examples=200)
+@given(clusters())
+def test_twice_as_fast_takes_half_the_time(cluster: Cluster) -> None:
+    """Devices and links of twice the speed, delays and pauses of half the length: the same schedule in half the time, exactly."""
+    instances = []
+    for own in cluster.instances:
+        name = next(name for name, programs in PIPELINES.items() if own["programs"] == list(programs))
+        fast = {"programs": list(pipelines(2)[name]), "kv_bandwidth": 2 * own["kv_bandwidth"]}
+        instances.append(own | fast | {key: own[key] / 2 for key in ("kv_latency", "host_overhead")})
+    trace = replace(cluster.trace, arrival=[time / 2 for time in cluster.trace.arrival])
+    slow, fast_ = run(cluster.loop()), run(Cluster(trace, instances, cluster.router).loop())
+    for name in ("arrival", "scheduled", "first_token", "last_token"):
+        known = slow.requests[name] >= 0
+        assert (fast_.requests[name][known] == slow.requests[name][known] / 2).all()
+    for name in ("generated", "cached", "preemptions", "state", "rank", "decode_rank"):
+        assert (fast_.requests[name] == slow.requests[name]).all()
+    for name in ("instance", "prefill_tokens", "decode_tokens", "running", "waiting", "kv_blocks", "preemptions"):
+        assert (fast_.steps[name] == slow.steps[name]).all()
+    assert (fast_.steps["start"] == slow.steps["start"] / 2).all()
 
 
 def test_one_instance_is_what_it_is_alone() -> None:

@@ -316,3 +316,32 @@ def test_pools_may_have_devices_of_their_own() -> None:
     assert [pool.serving.max_num_seqs for pool in served.pools] == [e.serving.max_num_seqs, 8]
     assert served.totals["max_running"][2:].max() <= 8
     assert (served.outcomes["state"] == 2).all()
+
+
+@pytest.mark.parametrize(
+    ("parallel", "tolerance"),
+    [
+        ("data_parallel_size: 2", 1e-12),
+        # messages between devices take whole picoseconds: each of some 200 a step is off by up to half of one, of 10 ms
+        ("device_count: 2, pipeline_parallel_size: 2, data_parallel_size: 2", 1e-8),
+    ],
+)
+def test_a_machine_twice_as_fast_serves_in_half_the_time(parallel: str, tolerance: float) -> None:
+    """A whole experiment with twice the frequency, bandwidths and rate, and half the latency and host overhead."""
+    plan = f"serving={{{parallel}, host_overhead: 80 us, async_scheduling: true}}"
+    slow = load("ador-llama3-8b", [WORKLOAD, plan])
+    device, arrival = slow.device, "workload.arrival.request_rate=80"
+    assert device.p2p is not None
+    fast = load("ador-llama3-8b", [
+        WORKLOAD, plan, arrival, "serving.host_overhead=40 us", f"device.frequency={2 * device.frequency}",
+        f"device.dram.bandwidth={2 * device.dram.bandwidth}", f"device.p2p.bandwidth={2 * device.p2p.bandwidth}",
+        f"device.p2p.latency={device.p2p.latency / 2}",
+    ])  # fmt: skip
+    one, two = hdasim.simulate(slow).served, hdasim.simulate(fast).served
+    for name in ("generated", "preemptions", "state", "rank"):
+        assert (one.outcomes[name] == two.outcomes[name]).all()
+    for name in ("prefill_tokens", "decode_tokens", "running", "waiting", "kv_blocks", "instance"):
+        assert (one.steps[name] == two.steps[name]).all()
+    for name in ("arrival", "scheduled", "first_token", "last_token"):
+        assert two.outcomes[name] == pytest.approx(one.outcomes[name] / 2, rel=tolerance)
+    assert two.steps["time"] == pytest.approx(one.steps["time"] / 2, rel=tolerance)
