@@ -11,7 +11,6 @@ from rich.console import Console
 
 import hdasim
 from hdasim.core import layout
-from hdasim.errors import CoreError
 from hdasim.report.files import StepsFile, result_document, write_run
 from hdasim.report.table import print_result
 from hdasim.serving import engine
