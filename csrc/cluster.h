@@ -51,6 +51,7 @@ struct hda_serve {
     transfer_t *transfers;
     int32_t *unused_transfers;
     int64_t transfer_count, transfer_capacity, unused_transfer_count;
+    int64_t incoming;               /* sequences that wait for KV blocks elsewhere */
     int32_t *first_child, *sibling; /* per request, if any has a parent */
     int32_t *woken;
     int64_t woken_count;
@@ -78,7 +79,8 @@ void route_kept(hda_serve_t *serve, int64_t request, const hda_rank_t *from, con
 void transfer_start(hda_serve_t *serve, hda_rank_t *rank, int32_t slot);
 void transfer_pull(hda_serve_t *serve, hda_rank_t *rank);
 void transfer_end(hda_serve_t *serve, int64_t transfer);
-/* Instances that prefill and decode may wait for each other's KV blocks. Then one sequence goes on where it was prefilled; 0: none waits. */
+/* Nothing runs and nothing is on its way: instances that prefill and decode wait for each other's KV blocks. Then one sequence goes on where
+ * it was prefilled; 0: none waits. */
 int transfer_unstick(hda_serve_t *serve);
 
 #endif

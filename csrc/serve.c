@@ -283,9 +283,11 @@ hda_status_t hda_serve_run(hda_serve_t *serve, int64_t step_capacity, hda_step_r
         const hda_status_t status = send_woken(serve);
         if (status != HDA_OK) return status;
         if (serve->status != HDA_OK) return serve->status;
+        const int idle = serve->events.count == 0 && serve->sending.count == 0;
+        if (idle && transfer_unstick(serve)) continue;
         const double next = next_event(serve);
-        if (isinf(next) && !transfer_unstick(serve)) break;
-        if (!isinf(next)) serve->now = next;
+        if (isinf(next)) break;
+        serve->now = next;
     }
     return HDA_OK;
 }

@@ -38,6 +38,7 @@ static void take_first(hda_serve_t *serve, hda_rank_t *rank) {
     rank->incoming_first = serve->requests->next[rank->incoming_first];
     if (rank->incoming_first < 0) rank->incoming_last = -1;
     rank->incoming_count--;
+    serve->incoming--;
 }
 
 /* A rank that has room takes what waits for it, in order; what a decoding rank preempted comes before. */
@@ -60,7 +61,7 @@ void transfer_pull(hda_serve_t *serve, hda_rank_t *rank) {
 }
 
 int transfer_unstick(hda_serve_t *serve) {
-    for (int64_t i = 0; i < serve->rank_count; i++) {
+    for (int64_t i = 0; serve->incoming > 0 && i < serve->rank_count; i++) {
         hda_rank_t *rank = &serve->ranks[i];
         if (rank->incoming_count == 0) continue;
         const int32_t request = rank->incoming_first;
@@ -84,6 +85,7 @@ void transfer_start(hda_serve_t *serve, hda_rank_t *rank, int32_t slot) {
     to->incoming_last = request;
     serve->requests->next[request] = -1;
     to->incoming_count++;
+    serve->incoming++;
     transfer_pull(serve, to);
 }
 

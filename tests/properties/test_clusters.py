@@ -262,3 +262,24 @@ def test_splitwise_by_hand() -> None:
         assert done.requests["first_token"][0] == prefill
         assert done.steps["start"][1] == pytest.approx(prefill + 4e-5 + 1e-5)
         assert done.requests["last_token"][0] == pytest.approx(prefill + 5e-5 + second + third)
+
+
+def test_servers_that_wait_for_each_others_blocks_do_not_wait_for_ever() -> None:
+    """Splitwise with two servers of 2,250 blocks (9,000 tokens), and prompts of 5,000 tokens, 1,250 blocks, that end in two
+    tokens.
+
+    Request 0 goes from server 0 to server 1. Request 1 finds 5,000 tokens waiting at server 0, more than 8,192 with its own,
+    and 5,002 of the 9,000 tokens of server 1 booked, so it goes the other way. Both prompts end with 1,000 blocks free at the
+    other server: each waits for the other to leave. Then request 1, which waits for server 0, stays where it is, and request 0
+    follows when it has ended. Long after, request 2 finds the books closed: it goes from server 0 to server 1.
+    """
+    case = Case([0.0, 0.0, 1e6], [5000] * 3, [2] * 3, 4, MAX_ROWS, 2250, True)
+    link = {"kv_bytes": KV_BYTES, "kv_bandwidth": 1e9}
+    instances = [case.instance(role=PREFILL, **link), case.instance(role=DECODE, **link)]
+    loop = Cluster(case, instances, "splitwise").loop()
+    done = run(loop)
+    assert (done.requests["state"] == FINISHED).all()
+    assert done.requests[["rank", "decode_rank"]].tolist() == [(0, 1), (1, 1), (0, 1)]
+    assert (done.requests["last_token"] - done.requests["arrival"] < 1).all()
+    assert loop.totals()["sent_bytes"].sum() == 2 * 5000 * KV_BYTES
+    assert done.steps["kv_blocks"].max() <= 2250
