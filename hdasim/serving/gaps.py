@@ -7,6 +7,7 @@ the order of their values, then a sort of the few bins in which the wanted ranks
 
 import math
 import tempfile
+import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -37,7 +38,8 @@ class Gaps:
         self.held += gaps.size
         if self.held > IN_MEMORY:
             if self.file is None:
-                self.file = tempfile.TemporaryFile()  # noqa: SIM115 - closed with this object
+                self.file = tempfile.TemporaryFile()
+                weakref.finalize(self, self.file.close)
             for part in self.parts:
                 self.file.write(part.tobytes())
             self.spilled += self.held
