@@ -23,19 +23,39 @@ static int64_t bucket_of(const hda_kv_t *kv, int64_t key) {
     return (int64_t)((x ^ x >> 32) & (uint64_t)(kv->bucket_count - 1));
 }
 
-/* At the end of its bucket: of blocks with the same content the first that was entered is found. */
+/* At the end of the ring of its key: of blocks with the same content the first that was entered is found. */
 static void enter(hda_kv_t *kv, int32_t block) {
-    int32_t *link = &kv->buckets[bucket_of(kv, kv->blocks[block].key)];
-    while (*link >= 0) link = &kv->blocks[*link].chain;
-    kv->blocks[block].chain = -1;
-    *link = block;
+    hda_kv_block_t *b = &kv->blocks[block];
+    const int32_t first = hda_kv_find(kv, b->key);
+    if (first >= 0) {
+        b->findable = HDA_KV_COPY;
+        b->after = first;
+        b->before = kv->blocks[first].before;
+        kv->blocks[b->before].after = kv->blocks[first].before = block;
+        return;
+    }
+    int32_t *bucket = &kv->buckets[bucket_of(kv, b->key)];
+    b->findable = HDA_KV_FIRST;
+    b->before = b->after = block;
+    b->chain = *bucket;
+    *bucket = block;
 }
 
 static void forget(hda_kv_t *kv, int32_t block) {
-    int32_t *link = &kv->buckets[bucket_of(kv, kv->blocks[block].key)];
-    while (*link != block) link = &kv->blocks[*link].chain;
-    *link = kv->blocks[block].chain;
-    kv->blocks[block].findable = 0;
+    hda_kv_block_t *b = &kv->blocks[block];
+    if (b->findable == HDA_KV_FIRST) { /* the next copy takes its place */
+        int32_t *link = &kv->buckets[bucket_of(kv, b->key)];
+        while (*link != block) link = &kv->blocks[*link].chain;
+        *link = b->chain;
+        if (b->after != block) {
+            *link = b->after;
+            kv->blocks[b->after].chain = b->chain;
+            kv->blocks[b->after].findable = HDA_KV_FIRST;
+        }
+    }
+    kv->blocks[b->before].after = b->after;
+    kv->blocks[b->after].before = b->before;
+    b->findable = HDA_KV_LOST;
 }
 
 /* Room for one more fresh block; the table grows with the blocks, so its chains stay short. */
@@ -51,10 +71,12 @@ static hda_status_t grow(hda_kv_t *kv) {
     kv->buckets = buckets;
     kv->capacity = kv->bucket_count = capacity;
     memset(buckets, -1, (size_t)capacity * sizeof *buckets);
-    for (int64_t i = 0; i < old_count; i++) /* those of equal content stay in their order */
-        for (int32_t b = old[i], after; b >= 0; b = after) {
-            after = blocks[b].chain;
-            enter(kv, b);
+    for (int64_t i = 0; i < old_count; i++)
+        for (int32_t b = old[i], next; b >= 0; b = next) {
+            next = blocks[b].chain;
+            int32_t *bucket = &buckets[bucket_of(kv, blocks[b].key)];
+            blocks[b].chain = *bucket;
+            *bucket = b;
         }
     free(old);
     return HDA_OK;
@@ -135,7 +157,6 @@ void hda_kv_publish(hda_kv_t *kv, const hda_kv_table_t *table, int64_t index, in
     const int32_t block = table->blocks[index];
     kv->blocks[block].key = key;
     if (key <= 0) return;
-    kv->blocks[block].findable = 1;
     enter(kv, block);
 }
 

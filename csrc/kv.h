@@ -16,11 +16,15 @@
 
 #include "hda.h"
 
+/* In the table: as the first with its key, or in the ring behind that. */
+typedef enum { HDA_KV_LOST = 0, HDA_KV_FIRST = 1, HDA_KV_COPY = 2 } hda_findable_t;
+
 typedef struct {
-    int32_t uses;       /* sequences that hold it */
-    int32_t prev, next; /* in the queue of unused blocks, -1 at its ends */
-    int32_t chain;      /* next block in its bucket of the table */
-    int32_t findable;   /* in the table */
+    int32_t uses;          /* sequences that hold it */
+    int32_t prev, next;    /* in the queue of unused blocks, -1 at its ends */
+    int32_t chain;         /* next block in its bucket of the table */
+    int32_t findable;      /* hda_findable_t */
+    int32_t before, after; /* in the ring of those with the same key */
     int64_t key;
 } hda_kv_block_t;
 

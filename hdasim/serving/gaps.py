@@ -38,7 +38,7 @@ class Gaps:
         self.held += gaps.size
         if self.held > IN_MEMORY:
             if self.file is None:
-                self.file = tempfile.TemporaryFile()
+                self.file = tempfile.TemporaryFile()  # noqa: SIM115
                 weakref.finalize(self, self.file.close)
             for part in self.parts:
                 self.file.write(part.tobytes())
