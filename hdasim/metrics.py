@@ -14,6 +14,7 @@ import numpy.typing as npt
 from .core import layout
 from .core.layout import CAUSES, REQUEST_STATES, UNITS
 from .device.bound import request_bounds
+from .profile.machine import outside
 from .serving.engine import Served
 from .serving.gaps import Gaps
 from .serving.pools import Servers
@@ -132,8 +133,8 @@ def _statistic(served: Served, goal: Goal) -> float | None:
 
 def summarise(served: Served, slo: SLO) -> dict[str, Any]:
     """All figures of a run: vLLM's flat keys, whether it is `saturated` (`serving.saturation`), then blocks `saturation`, `slo`
-    (`against_slo`), `bound`, and `occupancy`, `device`, `bottleneck`, `communication` and for a pipeline `pipeline`; where there
-    are several pools, these in a list `pools`, one for each.
+    (`against_slo`), `bound`, and `occupancy`, `device`, `bottleneck`, `communication`, for a pipeline `pipeline` and for operator
+    tables `profile`; where there are several pools, these in a list `pools`, one for each.
     """
     out, requests = served.outcomes, served.requests
     done = out["state"] == _FINISHED
@@ -206,6 +207,9 @@ def _pool(served: Served, index: int, duration: float) -> dict[str, Any]:
         "bottleneck": _bottleneck(sums),
         "communication": _communication(sums),
     }
+    if pool.profile is not None:  # tables tell times, not what bounds them
+        result["device"] = dict.fromkeys(result["device"]) | {"busy": result["device"]["busy"]}
+        result |= {"bottleneck": None, "communication": None, "profile": {"outside": outside(pool.profile) or None}}
     if pool.role == "prefill":
         share = float(sums["sent_time"]) / (duration * pool.instances) if duration else 0.0
         result["kv_transfer"] = {"bytes": float(sums["sent_bytes"]), "link": share}

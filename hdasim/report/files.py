@@ -23,7 +23,8 @@ from ..spec.load import expanded
 def result_document(result: Result) -> dict[str, Any]:
     """The summary with `meta` (version, seed, fidelity) and the expanded `spec`."""
     e = result.experiment
-    meta = {"hdasim_version": __version__, "seed": e.seed, "fidelity": "engine", "interrupted": result.served.interrupted}
+    fidelity = "profile" if e.profile else "engine"
+    meta = {"hdasim_version": __version__, "seed": e.seed, "fidelity": fidelity, "interrupted": result.served.interrupted}
     return {"name": e.name, **result.summary, "meta": meta, "spec": msgspec.to_builtins(e)}
 
 

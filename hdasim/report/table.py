@@ -168,10 +168,14 @@ def print_result(result: Result, console: Console) -> None:
         console.print(table, highlight=False)
     for name, summary in _pools(result):
         which = f", {name}" if name else ""
-        for table in (_load(summary, f"Occupancy (while steps run{which})"),
-                      _hardware(summary, f"Where the time goes (while steps run{which})")):  # fmt: skip
-            console.print()
-            console.print(table, highlight=False)
+        console.print()
+        console.print(_load(summary, f"Occupancy (while steps run{which})"), highlight=False)
+        if "profile" in summary:
+            left = f"; extrapolated: {summary['profile']['outside']}" if summary["profile"]["outside"] else ""
+            console.print(f"\nTimes of steps are those of the profile{left}", highlight=False)
+            continue
+        console.print()
+        console.print(_hardware(summary, f"Where the time goes (while steps run{which})"), highlight=False)
         if any(summary["bottleneck"].values()):
             worst = max(summary["bottleneck"].items(), key=lambda item: item[1])
             console.print(f"\nHeld back by: {CAUSE_NAMES[worst[0]]} ({_percent(worst[1])} of the time)", highlight=False)
