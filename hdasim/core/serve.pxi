@@ -65,8 +65,8 @@ cdef extern from "serve.h":
 cdef class Scheduler:
     """What a policy sees while it fills the next batch of one rank (`hdasim.serving.policies` says how to write one).
 
-    It is good for the call of `schedule` that it was given to, and raises ValueError afterwards. Requests are numbers: rows of the
-    trace, from 0.
+    It is good for the call of `schedule` that it was given to, and raises ValueError afterwards. Requests are numbers: rows of
+    the trace, from 0.
 
     Attributes
     ----------
@@ -121,7 +121,7 @@ cdef class Scheduler:
         return self._alive().requests.input_len[self._known(request)]
 
     def output_len(self, int64_t request):
-        """Tokens that the request will generate here: all, or one where another instance decodes (a real scheduler does not know)."""
+        """Tokens that the request will generate here: all, or one where others decode (a real scheduler does not know)."""
         return hda_rank_stop(self._alive(), self._known(request))
 
     def length(self, int64_t request):
@@ -155,7 +155,7 @@ cdef class Scheduler:
         return True
 
     def run(self, int64_t request, int64_t tokens):
-        """Put the next `tokens` of a running request into the batch. False, and nothing has changed, if KV blocks are missing."""
+        """Put the next `tokens` of a running request into the batch. False, and nothing has changed, if blocks are missing."""
         ready = self.ready(request)
         if request in self.scheduled:
             raise ValueError(f"run: request {request} is in this batch already")
@@ -223,7 +223,7 @@ cdef class Serve:
     Parameters
     ----------
     instances
-        Dictionaries of the fields of hda_instance_t and hda_serve_config_t in one; `programs` is a list of `Program`, and an entry
+        Dictionaries of the fields of hda_instance_t and hda_serve_config_t in one; `programs` is a list of `Program`, and
         `custom` is a list with a policy object for each rank.
     arrival, input_len, output_len
         float64 and int64 arrays of one entry per request.
