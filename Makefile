@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 PEER := .venv-validate
 # exact, because a new formatter has new opinions
 LINTERS := ruff==0.17.5 mypy==2.4.1 types-PyYAML clang-format==23.1.5 cython-lint==0.22.0
-SOURCES := pyproject.toml setup.py hdasim/core/_core.pyx $(wildcard csrc/*.c csrc/*.h)
+SOURCES := pyproject.toml setup.py $(wildcard hdasim/core/*.pyx hdasim/core/*.pxi csrc/*.c csrc/*.h)
 
 .PHONY: run test bench lint format clean validate bench-scalesim
 run: $(VENV)/.installed
@@ -32,7 +32,7 @@ bench-scalesim: $(PEER)/.installed
 lint: $(VENV)/.lint
 	$(BIN)/ruff check hdasim tests benchmarks setup.py
 	$(BIN)/mypy
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint hdasim/core/_core.pyx
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint hdasim/core/*.pyx hdasim/core/*.pxi
 	$(BIN)/clang-format --dry-run --Werror csrc/*.[ch] tests/c/*.[ch]
 
 format: $(VENV)/.lint

@@ -66,8 +66,8 @@ cdef extern from "serve.h":
 cdef class Scheduler:
     """What a policy sees while it fills the next batch of one rank (`hdasim.serving.policies` says how to write one).
 
-    It is good for the call of `schedule` that it was given to, and raises ValueError afterwards. Requests are numbers: rows of the
-    trace, from 0.
+    It is good for the call of `schedule` that it was given to, and raises ValueError afterwards. Requests are numbers: rows of
+    the trace, from 0.
 
     Attributes
     ----------
@@ -122,7 +122,7 @@ cdef class Scheduler:
         return self._alive().requests.input_len[self._known(request)]
 
     def output_len(self, int64_t request):
-        """Tokens that the request will generate here: all, or one where another instance decodes (a real scheduler does not know)."""
+        """Tokens that the request will generate here: all, or one where others decode (a real scheduler does not know)."""
         return hda_rank_stop(self._alive(), self._known(request))
 
     def length(self, int64_t request):
@@ -156,7 +156,7 @@ cdef class Scheduler:
         return True
 
     def run(self, int64_t request, int64_t tokens):
-        """Put the next `tokens` of a running request into the batch. False, and nothing has changed, if KV blocks are missing."""
+        """Put the next `tokens` of a running request into the batch. False, and nothing has changed, if blocks are missing."""
         ready = self.ready(request)
         if request in self.scheduled:
             raise ValueError(f"run: request {request} is in this batch already")

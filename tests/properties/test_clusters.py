@@ -265,8 +265,7 @@ def test_splitwise_by_hand() -> None:
 
 
 def test_servers_that_wait_for_each_others_blocks_do_not_wait_for_ever() -> None:
-    """Splitwise with two servers of 2,250 blocks (9,000 tokens), and prompts of 5,000 tokens, 1,250 blocks, that end in two
-    tokens.
+    """Splitwise with two servers of 2,250 blocks (9,000 tokens), and prompts of 5,000 tokens (1,250 blocks) with answers of two.
 
     Request 0 goes from server 0 to server 1. Request 1 finds 5,000 tokens waiting at server 0, more than 8,192 with its own,
     and 5,002 of the 9,000 tokens of server 1 booked, so it goes the other way. Both prompts end with 1,000 blocks free at the
