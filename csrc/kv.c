@@ -18,6 +18,8 @@ void hda_kv_free(hda_kv_t *kv) {
     kv->buckets = NULL;
 }
 
+enum { AHEAD = 8 }; /* blocks whose memory is asked for before they are needed */
+
 static int64_t bucket_of(const hda_kv_t *kv, int64_t key) {
     uint64_t x = (uint64_t)key * 0x9E3779B97F4A7C15u; /* Fibonacci hashing */
     return (int64_t)((x ^ x >> 32) & (uint64_t)(kv->bucket_count - 1));
@@ -84,14 +86,15 @@ static hda_status_t grow(hda_kv_t *kv) {
 
 static void unqueue(hda_kv_t *kv, int32_t block) {
     const hda_kv_block_t *b = &kv->blocks[block];
-    if (b->prev < 0)
+    const int32_t prev = kv->first == block ? -1 : b->prev;
+    if (prev < 0)
         kv->first = b->next;
     else
-        kv->blocks[b->prev].next = b->next;
+        kv->blocks[prev].next = b->next;
     if (b->next < 0)
-        kv->last = b->prev;
+        kv->last = prev;
     else
-        kv->blocks[b->next].prev = b->prev;
+        kv->blocks[b->next].prev = prev;
 }
 
 static void enqueue(hda_kv_t *kv, int32_t block) {
@@ -127,8 +130,13 @@ hda_status_t hda_kv_take(hda_kv_t *kv, hda_kv_table_t *table, int64_t count) {
             block = (int32_t)kv->fresh++;
             kv->blocks[block].findable = 0;
         } else {
-            block = kv->first;
-            unqueue(kv, block);
+            block =
+                kv->first; /* as unqueue, but without a look at the next one, which is far away in memory */
+            kv->first = kv->blocks[block].next;
+            if (kv->first < 0)
+                kv->last = -1;
+            else
+                __builtin_prefetch(&kv->blocks[kv->first]);
             if (kv->blocks[block].findable) forget(kv, block);
         }
         kv->blocks[block].key = 0;
@@ -167,6 +175,7 @@ void hda_kv_release(hda_kv_t *kv, hda_kv_table_t *table, int64_t held) {
     }
     for (int64_t i = table->count - 1; i >= 0; i--) {
         const int32_t block = table->blocks[i];
+        if (i >= AHEAD) __builtin_prefetch(&kv->blocks[table->blocks[i - AHEAD]]);
         if (--kv->blocks[block].uses > 0) continue;
         enqueue(kv, block);
         kv->free_count++;

@@ -20,8 +20,9 @@
 typedef enum { HDA_KV_LOST = 0, HDA_KV_FIRST = 1, HDA_KV_COPY = 2 } hda_findable_t;
 
 typedef struct {
-    int32_t uses;          /* sequences that hold it */
-    int32_t prev, next;    /* in the queue of unused blocks, -1 at its ends */
+    int32_t uses; /* sequences that hold it */
+    int32_t prev,
+        next; /* in the queue of unused blocks, -1 at its end; the first one's prev is not kept */
     int32_t chain;         /* next block in its bucket of the table */
     int32_t findable;      /* hda_findable_t */
     int32_t before, after; /* in the ring of those with the same key */

@@ -185,11 +185,15 @@ int64_t hda_rank_cached(const hda_rank_t *rank, int64_t request) {
     return match(rank, request, &idle) * rank->config.block_size;
 }
 
+static void publish_next(hda_rank_t *rank, hda_sequence_t *s) {
+    hda_kv_publish(&rank->kv, &s->table, s->published, key_of(rank, s->request, s->published));
+    s->published++;
+}
+
 /* Full blocks of the first `known` tokens. With async scheduling those that batches in flight will bring are not known: a block is found
  * when its last token has come (vLLM: allocate_slots caps at num_tokens, async_scheduler.py leaves out placeholders). */
-static void publish(hda_rank_t *rank, hda_sequence_t *s, int64_t known) {
-    for (; (s->published + 1) * rank->config.block_size <= known; s->published++)
-        hda_kv_publish(&rank->kv, &s->table, s->published, key_of(rank, s->request, s->published));
+static inline void publish(hda_rank_t *rank, hda_sequence_t *s, int64_t known) {
+    while ((s->published + 1) * rank->config.block_size <= known) publish_next(rank, s);
 }
 
 /* ---- for policies ---- */
