@@ -94,6 +94,9 @@ def test_operator_tables_do_not_tell_what_limits(capsys: pytest.CaptureFixture[s
     assert main(["capacity", "model.yaml", "--output-dir", "out", *SMALL, *goals]) == 0
     text = capsys.readouterr().out
     assert "capacity" in text and "held back" not in text
+    table = folder / "profile" / "dense.csv"
+    table.write_text(table.read_text(encoding="utf-8").replace("qkv_proj,1,10", "qkv_proj,1,11"), encoding="utf-8")
+    assert "holds runs of another experiment" in error(capsys, *SMALL, *goals, "--resume")
 
 
 def test_goals_that_no_rate_meets(capsys: pytest.CaptureFixture[str]) -> None:

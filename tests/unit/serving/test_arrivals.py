@@ -159,9 +159,9 @@ def test_a_trace_at_another_speed_or_rate(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"workload\.arrival\.request_rate: all requests of the trace come at once"):
         replayed(1, request_rate=2.0)
     assert replayed(1, request_rate=math.inf) == [0.0]
-    with pytest.raises(SpecError, match=r"workload\.arrival\.request_rate: too low for 4 requests: the last would come after more than 1e\+10 s"):
+    with pytest.raises(SpecError, match=r"workload\.arrival\.request_rate: too low for 4 requests: the last would come"):
         replayed(request_rate=5e-324)
-    with pytest.raises(SpecError, match=r"workload\.arrival\.speed: too low for 4 requests: the last would come after more than 1e\+10 s"):
+    with pytest.raises(SpecError, match=r"workload\.arrival\.speed: too low for 4 requests: the last would come"):
         replayed(speed=1e-309)
     with pytest.raises(msgspec.ValidationError, match="either speed or request_rate"):
         replayed(request_rate=1.0, speed=1.0)
@@ -212,7 +212,7 @@ def test_a_ramp_can_be_scaled_and_may_end() -> None:
     slow, fast = (draw({"kind": "ramp", "rates": rates, "request_rate": r}, num_prompts=100).arrival_s for r in (1.0, math.inf))
     assert np.array_equal(slow, draw({"kind": "ramp", "rates": rates}, num_prompts=100).arrival_s)  # its mean is 1
     assert not fast.any()
-    with pytest.raises(SpecError, match=r"workload\.arrival\.rates: too low for 9 requests: the last would come after more than 1e\+10 s"):
+    with pytest.raises(SpecError, match=r"workload\.arrival\.rates: too low for 9 requests: the last would come"):
         draw({"kind": "ramp", "rates": [[0, 5e-324]]}, num_prompts=9)
     ends = {"kind": "ramp", "rates": [[0, 2], [100, 0]]}  # 100 requests
     assert draw(ends, num_prompts=50).arrival_s[-1] < 100
