@@ -21,9 +21,10 @@ typedef struct {
     hda_step_t *results;   /* per program, of the batch being executed */
     flight_t *flights;     /* ring */
     int64_t oldest, flying, most_flying;
-    hda_rank_t *ranks; /* those of all instances are one array */
-    double link_free;  /* when the link for keys and values is */
-    int32_t woken;     /* in the list of instances that may schedule */
+    hda_rank_t *ranks;   /* those of all instances are one array */
+    double link_free;    /* when the link for keys and values is */
+    double host_free_at; /* when it has prepared the batch scheduled last */
+    int32_t woken;       /* in the list of instances that may schedule */
     hda_instance_totals_t totals;
 } instance_t;
 

@@ -108,7 +108,9 @@ static void record(hda_step_record_t *record, const hda_step_t *step) {
 
 /* Through all stages and links, each of which takes the batch when it is there and the one before has left. */
 static hda_status_t execute(hda_serve_t *serve, instance_t *instance, flight_t *flight) {
-    const double ready = serve->now + instance->spec.config.host_overhead;
+    const double ready =
+        hda_fmax(serve->now, instance->host_free_at) + instance->spec.config.host_overhead;
+    instance->host_free_at = ready;
     const double start = hda_fmax(ready, instance->free_at[0]);
     double clock = start;
     for (int64_t i = 0; i < instance->spec.program_count; i++) {

@@ -6,8 +6,8 @@
  *
  * Batches in flight are as vLLM's engine core has them (vllm/v1/engine/core.py, `step_with_batch_queue`): up to P of them, or two with
  * async scheduling; while there is room for one more and something to schedule, one is scheduled at once; else the engine waits for the
- * result of the oldest, and looks at new requests only then. The batch starts `host_overhead` seconds after it was scheduled, or when the
- * first stage is free, if that is later.
+ * result of the oldest, and looks at new requests only then. The host prepares one batch after the other, for `host_overhead` seconds each; then
+ * the batch starts, or when the first stage is free, if that is later.
  *
  * An instance of several ranks (data-parallel attention with shared experts) schedules all of them at the same time and executes them in
  * lockstep: a step takes as long as its slowest rank; ranks without sequences take part in the experts' exchanges.

@@ -164,7 +164,11 @@ def _key(experiment: Any, goals_only: bool) -> dict[str, Any]:
     digest = None
     if isinstance(arrival, TraceArrival):
         digest = hashlib.sha256(Path(arrival.path).read_bytes()).hexdigest()
-    return {"hdasim_version": __version__, "goals_only": goals_only, "trace_sha256": digest, "spec": spec}
+    key = {"hdasim_version": __version__, "goals_only": goals_only, "trace_sha256": digest, "spec": spec}
+    if experiment.profile is not None:
+        tables = sorted(Path(experiment.profile.path).rglob("*.csv"))
+        key["profile_sha256"] = hashlib.sha256(b"".join(hashlib.sha256(t.read_bytes()).digest() for t in tables)).hexdigest()
+    return key
 
 
 def _known(folder: Path, key: dict[str, Any]) -> list[Any]:

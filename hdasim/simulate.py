@@ -12,7 +12,7 @@ from .errors import CapacityError, SpecError
 from .metrics import summarise
 from .serving.arrivals import requests as make_requests
 from .serving.engine import Progress, Served, Sink, serve
-from .serving.pools import build_pools
+from .serving.pools import Servers, build_pools
 from .spec.experiment import Experiment
 
 MAX_STEP_TOKENS = 1 << 20
@@ -62,13 +62,23 @@ def several_instances(experiment: Experiment) -> bool:
     return sum(pool.count for pool in pools) > 1 or experiment.serving.data_parallel_size > 1
 
 
+def _room(pool: Servers) -> int:
+    """Tokens of KV cache of a rank."""
+    return pool.block_count * pool.serving.block_size
+
+
 def _refuse_if_none_fits(served: Served) -> None:
     """`CapacityError` if the scheduler had to reject every single request."""
     if not (served.outcomes["state"] == REQUEST_STATES.index("rejected")).all():
         return
-    pool = max(served.pools, key=lambda pool: pool.block_count * pool.serving.block_size)
-    serving, tokens = pool.serving, pool.block_count * pool.serving.block_size
     shortest = int((served.requests.input_len + served.requests.output_len).min())
+    roomiest = [
+        max((pool for pool in served.pools if pool.role in roles), key=_room, default=None)
+        for roles in (("both", "prefill"), ("both", "decode"))
+    ]
+    # the pool of the phase with the least room; of one pool that does both, that one
+    pool = min((pool for pool in roomiest if pool is not None), key=_room)
+    serving, tokens = pool.serving, _room(pool)
     if not (serving.enable_chunked_prefill and serving.scheduler != "vllm_v0") and shortest <= tokens:
         raise CapacityError(
             f"without chunked prefill no request fits the budget of {serving.max_num_batched_tokens} tokens: the shortest has "
@@ -77,8 +87,9 @@ def _refuse_if_none_fits(served: Served) -> None:
             (*pool.place, "max_num_batched_tokens"),
         )
     raise CapacityError(
-        f"no request fits the KV cache of {tokens:,} tokens: the shortest has {shortest:,}; use more devices or memory",
-        (*pool.place, "device_count"),
+        f"no request fits the KV cache of {tokens:,} tokens: the shortest has {shortest:,}; "
+        + ("raise num_gpu_blocks" if serving.num_gpu_blocks else "use more devices or memory"),
+        (*pool.place, "num_gpu_blocks" if serving.num_gpu_blocks else "device_count"),
     )
 
 

@@ -14,6 +14,7 @@ from .table import CAUSE_NAMES, grid
 _LABELS = {
     "scheduling_delay": "scheduling delay", "ttft": "TTFT", "tpot": "TPOT", "itl": "ITL (TBT)", "e2el": "E2E latency",
 }  # fmt: skip
+_UNITS = (("busy", "steps run"), ("systolic_array", "systolic array"), ("mac_tree", "MAC tree"), ("dram", "DRAM"))
 _SHOWN = (("p50", "scheduling_delay"), ("p50", "ttft"), ("p99", "ttft"), ("p50", "tpot"), ("p99", "tpot"), ("p99", "itl"))
 
 
@@ -102,8 +103,10 @@ def _notes(found: dict[str, Any]) -> list[str]:
         lines.append("limited by: " + ", ".join(f"{limit_name(k)} ({v} of {len(limits)} seeds)" for k, v in counts.items()))
     at = found["at_capacity"]
     if at is not None:
-        cause, share = max(at["bottleneck"].items(), key=lambda item: item[1] or 0.0)
-        lines.append(f"held back there by: {CAUSE_NAMES[cause]} ({100 * share:.1f} % of the time)")
+        for pool, part in _parts(at):
+            if part["bottleneck"] is not None:  # operator tables do not tell
+                cause, share = max(part["bottleneck"].items(), key=lambda item: item[1] or 0.0)
+                lines.append(f"held back there{pool} by: {CAUSE_NAMES[cause]} ({100 * share:.1f} % of the time)")
     if found["offline_throughput"] is not None:
         lines.append(f"throughput with all {found['num_prompts']:,} requests at once: {found['offline_throughput']:.4g} req/s")
     longer = found["longer_run"]
@@ -114,6 +117,18 @@ def _notes(found: dict[str, Any]) -> list[str]:
             + ("" if fine else "; the runs are too short to be settled, raise --num-prompts")
         )
     return lines
+
+
+def _parts(summary: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """(what to add to names, blocks) of each pool: `occupancy`, `utilization` and `bottleneck`."""
+    if "pools" not in summary:
+        return [("", {**summary, "utilization": summary["device"]})]
+    return [(f" ({pool['role']} pool)", pool) for pool in summary["pools"]]
+
+
+def _running(summary: dict[str, Any]) -> str:
+    """Running requests of an instance; of each pool, if there are several."""
+    return " / ".join(f"{part['occupancy']['mean_running'] or 0:,.1f}" for _, part in _parts(summary))
 
 
 def _goals(found: dict[str, Any]) -> Table:
@@ -136,11 +151,12 @@ def _figures(found: dict[str, Any]) -> Table:
         value = at[f"{statistic}_{metric}_ms"]
         table.add_row(f"{statistic} {_LABELS[metric]}", "-" if value is None else show(value / 1e3, "s"))
     table.add_row("output tokens/s", f"{at['output_throughput']:,.1f}")
-    table.add_row("running requests", f"{at['occupancy']['mean_running'] or 0:,.1f}")
-    table.add_row("KV cache", f"{100 * (at['occupancy']['mean_kv_cache'] or 0):.1f} %")
-    for key, label in (("busy", "steps run"), ("systolic_array", "systolic array"), ("mac_tree", "MAC tree"), ("dram", "DRAM")):
-        value = at["device"][key]
-        table.add_row(label, "-" if value is None else f"{100 * value:.1f} %")
+    for pool, part in _parts(at):
+        table.add_row(f"running requests{pool}", f"{part['occupancy']['mean_running'] or 0:,.1f}")
+        table.add_row(f"KV cache{pool}", f"{100 * (part['occupancy']['mean_kv_cache'] or 0):.1f} %")
+        for key, label in _UNITS:
+            value = part["utilization"][key]
+            table.add_row(f"{label}{pool}", "-" if value is None else f"{100 * value:.1f} %")
     return table
 
 
@@ -152,9 +168,8 @@ def _curve(title: str, rows: list[dict[str, Any]], capacity: float | None) -> Ta
         times = ("-" if (v := s[f"{a}_{b}_ms"]) is None else show(v / 1e3, "s") for a, b in _SHOWN)
         of = f"{100 * row['rate'] / capacity:.0f} %" if capacity else "-"
         grows = "saturated" if row["saturated"] > 0.5 else ""
-        running = f"{s['occupancy']['mean_running'] or 0:,.1f}"
-        table.add_row(f"{row['rate']:.4g}", of, f"{100 * row['passed']:.0f} %", *times, f"{s['request_throughput']:.4g}", running,
-                      grows)  # fmt: skip
+        table.add_row(f"{row['rate']:.4g}", of, f"{100 * row['passed']:.0f} %", *times, f"{s['request_throughput']:.4g}",
+                      _running(s), grows)  # fmt: skip
     return table
 
 

@@ -51,7 +51,7 @@ def requests(workload: Workload, rng: np.random.Generator, base_dir: str | Path 
     TraceError
         If the trace file cannot be used.
     SpecError
-        If the rate is so low that arrival times are not finite, or sessions grow too long.
+        If the rate is so low that requests come after `LATEST`, or sessions grow too long.
     """
     arrival_rng, input_rng, output_rng, *others = rng.spawn(6)
     if isinstance(workload.arrival, TraceArrival):
@@ -77,7 +77,7 @@ def generate(workload: Workload, seed: int, path: str | Path, base_dir: str | Pa
     TraceError
         If the workload's own trace cannot be used.
     SpecError
-        If `path` cannot be written, the rate is so low that arrival times are not finite, or sessions grow too long.
+        If `path` cannot be written, the rate is so low that requests come after `LATEST`, or sessions grow too long.
     """
     drawn = requests(workload, np.random.default_rng(seed), base_dir)
     rounded = dataclasses.replace(drawn, arrival_s=np.round(drawn.arrival_s, 6))
@@ -101,7 +101,7 @@ def _replayed(arrival: TraceArrival, trace: Requests) -> Requests:
     with np.errstate(over="ignore", invalid="ignore"):
         scaled = np.where(root, trace.arrival_s * factor, trace.arrival_s)
     key = "speed" if arrival.speed is not None else "request_rate"
-    return dataclasses.replace(trace, arrival_s=_finite(scaled, arrival.speed or arrival.request_rate or 0.0, key))
+    return dataclasses.replace(trace, arrival_s=_checked(scaled, arrival.speed or arrival.request_rate or 0.0, key))
 
 
 def _arrivals(arrival: Arrival, count: int, rng: np.random.Generator) -> Floats:
@@ -120,13 +120,18 @@ def _arrivals(arrival: Arrival, count: int, rng: np.random.Generator) -> Floats:
                 times[1:] = _rescaled(arrival, times[1:])
                 rate = arrival.request_rate or arrival.mean
                 key = "rates" if arrival.request_rate is None else key
-    return _finite(times, rate, key)
+    return _checked(times, rate, key)
 
 
-def _finite(times: Floats, rate: float, key: str) -> Floats:
-    """The times; SpecError blames `key` if one overflows."""
-    if not np.isfinite(times).all():
-        raise SpecError(f"too low for {len(times)} requests: arrival times overflow, got {rate:g}", ("workload", "arrival", key))
+#: Seconds. A float64 has steps of 2 us there; at later times those of a simulation would drown in them.
+LATEST = 1e10
+
+
+def _checked(times: Floats, rate: float, key: str) -> Floats:
+    """The times; SpecError blames `key` if one is later than `LATEST`."""
+    if not (times <= LATEST).all():
+        message = f"too low for {len(times)} requests: the last would come after more than {LATEST:g} s, got {rate:g}"
+        raise SpecError(message, ("workload", "arrival", key))
     return times
 
 

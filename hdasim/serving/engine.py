@@ -137,7 +137,7 @@ def _run(loop: Serve, pools: Sequence[Servers], keep_steps: bool) -> tuple[int, 
                     ("profile",),
                 ) from None
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if error is not loop.error:
             raise
         own = next(pool for pool in pools if pool.serving.scheduler not in SCHEDULERS)

@@ -14,7 +14,7 @@ from ..core._core import Profile
 from ..device.latency import Machine, build
 from ..errors import CapacityError, SpecError
 from ..profile.machine import profile
-from ..spec.cluster import Cluster, KvLink, Pool
+from ..spec.cluster import MAX_SERVERS, Cluster, KvLink, Pool
 from ..spec.experiment import Experiment
 from ..spec.serving import SCHEDULERS, Serving
 
@@ -90,6 +90,9 @@ def load_policy(name: str, place: tuple[str | int, ...] = ("serving",)) -> Any:
         raise SpecError(f"cannot load {name}: {describe_error(error)}", path) from error
     if not isinstance(found, type) or not callable(getattr(found, "schedule", None)):
         raise SpecError(f"{name} is no class with a method schedule(scheduler); see hdasim.serving.policies", path)
+    for key in ("chunked_prefill", "async_scheduling"):
+        if not isinstance(getattr(found, key, True), bool):
+            raise SpecError(f"{name}.{key} must be True or False, got {str(getattr(found, key))[:40]!r}", path)
     return found
 
 
@@ -116,6 +119,7 @@ def build_pools(experiment: Experiment) -> list[Servers]:
     cluster = experiment.cluster
     if cluster is None:
         return [_servers(experiment, Pool(), None, ("serving",), build(experiment))]
+    _check_cluster(experiment, cluster)
     pools, machines = [], dict[Any, Machine]()
     for i, pool in enumerate(cluster.pools):
         changes = {key: value for key in ("device", "serving") if (value := getattr(pool, key)) is not None}
@@ -131,6 +135,24 @@ def build_pools(experiment: Experiment) -> list[Servers]:
             raise
         pools.append(_servers(own, pool, cluster, (*place, "serving"), machines[key]))
     return pools
+
+
+def _check_cluster(experiment: Experiment, cluster: Cluster) -> None:
+    """`SpecError` where there are too many servers, or a profile of one device and pools on others."""
+    servers = 0
+    for i, pool in enumerate(cluster.pools):
+        serving = pool.serving or experiment.serving
+        servers += pool.count * serving.data_parallel_size
+        if servers > MAX_SERVERS:
+            raise SpecError(
+                f"up to this pool there are {servers:,} servers, data-parallel replicas included; at most {MAX_SERVERS:,} can be "
+                "simulated", ("cluster", "pools", i, "count")
+            )  # fmt: skip
+        if experiment.profile is not None and pool.device not in (None, experiment.device):
+            raise SpecError(
+                "the profile's tables are those of the experiment's device, and would be taken for this one; leave out either",
+                ("cluster", "pools", i, "device"),
+            )
 
 
 def _servers(

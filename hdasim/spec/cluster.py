@@ -8,7 +8,9 @@ from .base import BytesPerSecond, Seconds, Spec
 from .hardware import Device
 from .serving import Router, Serving
 
-ServerCount = Annotated[int, Meta(ge=1, le=65_536)]
+#: Servers of a pool, and of all pools together with their data-parallel replicas.
+MAX_SERVERS = 65_536
+ServerCount = Annotated[int, Meta(ge=1, le=MAX_SERVERS)]
 
 
 class Pool(Spec):

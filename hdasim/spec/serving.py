@@ -44,8 +44,9 @@ class Serving(Spec):
     hashes tell it); without hashes it only matters after a preemption. `scheduler_reserve_full_isl` admits a prompt only where
     all of it has room. With `async_scheduling` a step is scheduled while the one before runs, as vLLM 0.19 does in the recorded
     runs of vllm_runs; left out, it is on without a pipeline for ``vllm``, ``ador`` and policies of one's own (unless their class
-    says ``async_scheduling = False``). `host_overhead` is the time between scheduling a step and its start: it delays every step,
-    unless asynchronous scheduling hides it. `num_gpu_blocks` overrides the number of KV blocks that memory allows.
+    says ``async_scheduling = False``); with a pipeline it cannot be on. `host_overhead` is the time that the host takes to
+    prepare a step, one after the other: it delays every step, unless asynchronous scheduling hides it. `num_gpu_blocks` overrides
+    the number of KV blocks that memory allows.
     """
 
     device_count: DeviceCount = 1
@@ -78,6 +79,11 @@ class Serving(Spec):
             raise ValueError(
                 f"scheduler: unknown {self.scheduler[:40]!r}{meant(self.scheduler, SCHEDULERS)}; use {', '.join(SCHEDULERS)}, "
                 "or the dotted name of a class such as my_policies.ShortestFirst"
+            )
+        if self.async_scheduling and self.pipeline_parallel_size > 1:
+            raise ValueError(
+                "async_scheduling: a sequence's next step would enter the first stage before the last one has its token; leave "
+                "it out with pipeline_parallel_size > 1, where batches of other sequences are in flight anyway"
             )
         if self.router == "splitwise":
             raise ValueError("router: splitwise needs pools for prefill and decode; give it in a `cluster:` section")

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from hdasim.spec.base import MAX_TIME, PositiveFloat, RequestCount, RequestRate, Seconds, Spec
+from hdasim.spec.base import PositiveFloat, RequestCount, RequestRate, Seconds, Spec
 
 #: Larger token counts are taken for mistakes, here and in trace files.
 MAX_TOKENS = 2**31
@@ -25,7 +25,7 @@ Quantiles = Annotated[tuple[tuple[Probability, TokenCount], ...], Meta(min_lengt
 Burstiness = Annotated[float, Meta(gt=0)]
 #: Points (seconds, requests per second) of a rate that changes.
 Rates = Annotated[
-    tuple[tuple[Annotated[float, Meta(ge=0, le=MAX_TIME)], Annotated[float, Meta(ge=0, le=1e9)]], ...],
+    tuple[tuple[Seconds, Annotated[float, Meta(ge=0, le=1e9)]], ...],
     Meta(min_length=1, max_length=1_000_000),
 ]
 

@@ -180,6 +180,10 @@ def _some(run: Run, keep: np.ndarray) -> Run:
 def read_run(folder: Path) -> Run:
     """Read a run's requests, settings and time series; `SpecError` with file and line if they are not as expected."""
     path = folder / "requests.csv"
+    if not path.exists():
+        runs = sorted(p.parent.name for p in folder.glob("*/requests.csv"))
+        there = f"; there are runs in {', '.join(runs[:5])}" if runs else ""
+        raise SpecError(f"no recorded run; give the folder that holds requests.csv and meta.json{there}", place=str(folder))
     sheet, cells = read_columns(path, ("arrival_s", "input_tokens", "output_tokens", *_STAMPS))
     texts, expected = cells["output_tokens"], "a whole number of 1 or more"
     output = numbers(sheet, "output_tokens", texts, lambda value: value >= 1 and value == int(value), expected)

@@ -164,11 +164,17 @@ cluster("unknown-cluster-router", "{pools: [{count: 2}], router: least_cv}", "cl
 cluster("splitwise-alone", "{pools: [{count: 2}], router: splitwise}", "cluster.router: splitwise needs a pool with role prefill and one with role decode")
 cluster("pool-too-small", f"{{pools: [{{role: prefill}}, {{role: decode, device: {{preset: groq-tsp}}}}], {LINK}}}", "cluster.pools.1", "llama3-8b needs 16.06 GB")
 cluster("pool-without-policy", "{pools: [{serving: {scheduler: nowhere.P}}]}", "model.yaml:18: cluster.pools.0.serving.scheduler: cannot load nowhere.P: No module")
+cluster("decode-pool-without-room", f"{{pools: [{{role: prefill}}, {{role: decode, serving: {{num_gpu_blocks: 10}}}}], {LINK}}}",
+        "cluster.pools.1.serving.num_gpu_blocks: no request fits the KV cache of 160 tokens")  # fmt: skip
+cluster("too-many-servers", "{pools: [{count: 65536}, {count: 1}]}", "model.yaml:18: cluster.pools.1.count: up to this pool there are 65,537 servers")
+cluster("too-many-replicas", "{pools: [{count: 40000, serving: {data_parallel_size: 2}}]}", "cluster.pools.0.count: up to this pool there are 80,000 servers")
+key("async-pipeline", "device_count: 1", "async_scheduling: true, pipeline_parallel_size: 2", "model.yaml:11: serving.async_scheduling: a sequence's next step")
 key("unknown-router", "device_count: 1", "router: round_robbin", "model.yaml:11: serving.router: unknown 'round_robbin' (did you mean 'round_robin'?)")
 key("splitwise-without-pools", "device_count: 1", "router: splitwise", "model.yaml:11: serving.router: splitwise needs pools for prefill and decode")
 key("negative-overhead", "device_count: 1", "host_overhead: -1 us", "model.yaml:11: serving.host_overhead: must be at least 0 s, got '-1 us'")
 key("no-blocks", "device_count: 1", "num_gpu_blocks: 0", "model.yaml:11: serving.num_gpu_blocks: must be at least 1, got 0")
-key("nothing-fits", "device_count: 1", "num_gpu_blocks: 10", "model.yaml:11: serving.device_count: no request fits the KV cache of 160 tokens: the shortest has 1,280")
+key("nothing-fits", "device_count: 1", "num_gpu_blocks: 10", "model.yaml:11: serving.num_gpu_blocks: no request fits the KV cache of 160 tokens: the shortest has 1,280; "
+    "raise num_gpu_blocks")  # fmt: skip
 key("nothing-fits-unchunked", "device_count: 1", "enable_chunked_prefill: false, max_num_batched_tokens: 1000", "model.yaml:11: serving.max_num_batched_tokens: "
     "without chunked prefill no request fits the budget of 1000 tokens", "set max_num_batched_tokens to 1280 or more")  # fmt: skip
 
@@ -180,6 +186,10 @@ def policy(name: str, body: str, *expected: str) -> None:
 
 
 policy("idle-policy", "pass", "model.yaml:11: serving.scheduler: scheduler mine.P schedules nothing although 1,000 requests are left; it must")
+policy("leaving-policy", "raise SystemExit(0)", "model.yaml:11: serving.scheduler: mine.P failed: ", "mine.py:3: SystemExit: 0")
+CASES.append(Case("odd-attribute", ("serving.scheduler: mine.P.chunked_prefill must be True or False, got 'no'",),
+                  edits=(("scheduler: ador", "scheduler: mine.P"),),
+                  files={"mine.py": "class P:\n    chunked_prefill = 'no'\n    def schedule(self, scheduler): pass\n"}))  # fmt: skip
 policy("failing-policy", "1 / 0", "model.yaml:11: serving.scheduler: mine.P failed: ", "mine.py:3: ZeroDivisionError: division by zero")
 policy("greedy-policy", "scheduler.admit(0); scheduler.run(0, 5000)", "mine.P failed: ", "mine.py:3: ValueError: run: request 0 has 1024 tokens ready, got 5000")
 policy("endless-message", "raise KeyError('a\\n' * 3)", "mine.P failed: ", "KeyError: ")

@@ -1,6 +1,7 @@
 """`hdasim capacity`: what it prints and writes, --resume, its exit codes, and its errors."""
 
 import json
+import runpy
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 
 from hdasim.cli import main
 
+write_profile = runpy.run_path(str(Path(__file__).parents[1] / "profile_files.py"))["write_profile"]
 SAMPLE = Path(__file__).with_name("sample.yaml")
 SMALL = ["--set", "workload.lengths={kind: fixed, input_len: 128, output_len: 8}", "--num-prompts", "150", "--seeds", "2",
          "--tolerance", "0.1"]  # fmt: skip
@@ -76,6 +78,25 @@ def test_the_table_and_the_curve(capsys: pytest.CaptureFixture[str]) -> None:
     page = Path("curve.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 6
     assert "limit of p90" in page
+
+
+def test_pools_have_figures_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    pools = "cluster={link: {bandwidth: 100 GB/s}, pools: [{role: prefill}, {role: decode}]}"
+    assert main(["capacity", "model.yaml", "--output-dir", "out", *SMALL, *GOALS, "--set", pools, "--plot", "curve.html"]) == 0
+    text = capsys.readouterr().out
+    for wanted in ("held back there (prefill pool) by: ", "running requests (decode pool)", "DRAM (decode pool)"):
+        assert wanted in text
+
+
+def test_operator_tables_do_not_tell_what_limits(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    write_profile(folder / "profile")
+    goals = ["--set", "slo={ttft: {p90: 60 ms}}", "--set", "profile={path: profile, extrapolate: true}"]
+    assert main(["capacity", "model.yaml", "--output-dir", "out", *SMALL, *goals]) == 0
+    text = capsys.readouterr().out
+    assert "capacity" in text and "held back" not in text
+    table = folder / "profile" / "dense.csv"
+    table.write_text(table.read_text(encoding="utf-8").replace("qkv_proj,1,10", "qkv_proj,1,11"), encoding="utf-8")
+    assert "holds runs of another experiment" in error(capsys, *SMALL, *goals, "--resume")
 
 
 def test_goals_that_no_rate_meets(capsys: pytest.CaptureFixture[str]) -> None:

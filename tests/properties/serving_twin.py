@@ -263,7 +263,7 @@ class Twin:
         self.now = 0.0
         self.steps: list[tuple[Any, ...]] = []
         self.gaps: list[float] = []
-        self.free_at = [0.0] * len(case.programs)
+        self.free_at, self.host_free_at = [0.0] * len(case.programs), 0.0
         self.flying: list[Flight] = []
         self.preempted = 0  # since the last batch
         self.recomputed = 0
@@ -391,7 +391,8 @@ class Twin:
             return False, preempted
         q_len, past = [new for _, new in plan], [request.computed for request, _ in plan]
         emits = [request.computed + new == request.tokens + request.placeholders for request, new in plan]
-        start = clock = max(self.now + self.case.overhead, self.free_at[0])
+        self.host_free_at = max(self.now, self.host_free_at) + self.case.overhead
+        start = clock = max(self.host_free_at, self.free_at[0])
         for i, program in enumerate(self.case.programs):
             time = float(program.step(np.array(q_len), np.array(past), sum(emits))[0]["time"])
             clock = self.free_at[i] = max(clock, self.free_at[i]) + time

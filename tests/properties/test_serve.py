@@ -207,6 +207,17 @@ def test_async_scheduling_hides_the_host() -> None:
     assert hidden.now == pytest.approx(hidden.steps["time"].sum() + 5e-6)  # of the first
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_the_host_prepares_one_step_after_the_other(asynchronous: bool) -> None:
+    """One sequence, 100 tokens, and a host that takes 1 s for each step, far longer than the step: one token a second at best."""
+    case = Case([0.0], [8], [100], 4, 64, 64, True, overhead=1.0, asynchronous=asynchronous)
+    done = serve(case)
+    assert (done.steps["time"] < 0.01).all() and (np.diff(done.steps["start"]) >= 1.0 - 1e-12).all()
+    # hidden: the host works without a pause, and the last step runs after its 100 s
+    wanted = 100.0 + (done.steps["time"][-1] if asynchronous else done.steps["time"].sum())
+    assert done.now == pytest.approx(wanted, rel=1e-12)
+
+
 # ---- properties of the loop alone ----
 
 

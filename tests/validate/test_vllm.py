@@ -187,3 +187,10 @@ def test_real_runs(name: str) -> None:
     for quantity, limit in LIMITS[name].items():
         error = errors[quantity]
         assert error is not None and abs(error) < limit, (quantity, error)
+
+
+def test_a_folder_of_runs_is_no_run(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "requests.csv").write_text("")
+    with pytest.raises(SpecError, match=r"no recorded run; give the folder .*; there are runs in one"):
+        vllm.read_run(tmp_path)

@@ -11,6 +11,7 @@ from rich.console import Console
 
 import hdasim
 from hdasim.core import layout
+from hdasim.errors import SpecError
 from hdasim.report.files import StepsFile, result_document, write_run
 from hdasim.report.table import print_result
 from hdasim.serving import engine
@@ -279,6 +280,13 @@ def cluster(*overrides: str) -> Experiment:
     return load("ador-llama3-8b", [WORKLOAD, pools, *overrides])
 
 
+def test_a_profile_is_of_one_device(tmp_path: Path) -> None:
+    """Otherwise the tables of one device would be taken for another, without a word."""
+    own, folder = "cluster.pools.1.device={preset: h100}", f"profile={{path: {tmp_path}}}"
+    with pytest.raises(SpecError, match=r"cluster\.pools\.1\.device: the profile's tables are those of the experiment's device"):
+        hdasim.simulate(cluster(own, folder))
+
+
 @pytest.mark.parametrize("router", ["vllm", "round_robin", "least_outstanding", "least_kv", "prefix_aware", "splitwise"])
 def test_pools_prefill_decode_and_send(router: str) -> None:
     result = hdasim.simulate(cluster(f"cluster.router={router}"))
@@ -320,14 +328,14 @@ def test_pools_may_have_devices_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("parallel", "tolerance"),
     [
-        ("data_parallel_size: 2", 1e-12),
+        ("data_parallel_size: 2, async_scheduling: true", 1e-12),
         # messages between devices take whole picoseconds: each of some 200 a step is off by up to half of one, of 10 ms
         ("device_count: 2, pipeline_parallel_size: 2, data_parallel_size: 2", 1e-8),
     ],
 )
 def test_a_machine_twice_as_fast_serves_in_half_the_time(parallel: str, tolerance: float) -> None:
     """A whole experiment with twice the frequency, bandwidths and rate, and half the latency and host overhead."""
-    plan = f"serving={{{parallel}, host_overhead: 80 us, async_scheduling: true}}"
+    plan = f"serving={{{parallel}, host_overhead: 80 us}}"
     slow = load("ador-llama3-8b", [WORKLOAD, plan])
     device, arrival = slow.device, "workload.arrival.request_rate=80"
     assert device.p2p is not None

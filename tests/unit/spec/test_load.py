@@ -10,7 +10,7 @@ import pytest
 from hdasim.errors import CoreError, SpecError, TraceError
 from hdasim.spec.hardware import ConstantUtilization, LogUtilization
 from hdasim.spec.load import expanded, load, load_device, load_workload, locate, open_experiment, preset_path, presets
-from hdasim.spec.workload import PoissonArrival, TraceArrival
+from hdasim.spec.workload import PoissonArrival, RampArrival, TraceArrival
 
 SAMPLE = Path(__file__).resolve().parents[2] / "cli" / "sample.yaml"
 LLAMA = preset_path("models", "llama3-8b")
@@ -222,3 +222,10 @@ def test_refusals(sections: dict[str, Any], message: str) -> None:
     with pytest.raises(SpecError, match=message) as caught:
         load(document(**sections))
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_times_of_a_ramp_take_units(folder: Path) -> None:
+    ramp = "workload.arrival={kind: ramp, rates: [[0 s, 2], [1 min, 10], [90, 4]]}"
+    lengths = "workload.lengths={kind: fixed, input_len: 8, output_len: 8}"
+    arrival = load("ador-llama3-8b", [ramp, lengths, "workload.num_prompts=9"]).workload.arrival
+    assert isinstance(arrival, RampArrival) and arrival.rates == ((0, 2), (60, 10), (90, 4))
