@@ -92,6 +92,13 @@ static double request_tokens(const hda_serve_t *serve, int64_t request) {
     return (double)(serve->requests->input_len[request] + serve->requests->output_len[request]);
 }
 
+/* Tokens that it books at a rank: the prompt where that is computed alone, all of it where it is decoded (max_memory of its tasks). */
+static double booked(const hda_serve_t *serve, int64_t request, int32_t rank) {
+    const hda_requests_t *r = serve->requests;
+    const int64_t outputs = serve->decoder[request] == rank ? r->output_len[request] : 0;
+    return (double)(r->input_len[request] + outputs);
+}
+
 /* The rank of a pool with the least of `load` in which the request fits; role -1: of any pool. */
 static hda_rank_t *least_loaded(hda_serve_t *serve, int64_t request, int32_t role,
                                 const double *load) {
@@ -142,8 +149,8 @@ static hda_rank_t *splitwise(hda_serve_t *serve, int64_t request) {
     serve->decoder[request] = second->index;
     serve->pending[first->index] += (double)serve->requests->input_len[request];
     serve->pending[second->index] += 1;
-    serve->memory[first->index] += request_tokens(serve, request);
-    if (first != second) serve->memory[second->index] += request_tokens(serve, request);
+    serve->memory[first->index] += booked(serve, request, first->index);
+    if (first != second) serve->memory[second->index] += booked(serve, request, second->index);
     return first;
 }
 
@@ -159,7 +166,7 @@ void route_prefilled(hda_serve_t *serve, const hda_rank_t *rank, const hda_rank_
 void route_left(hda_serve_t *serve, int64_t request, const hda_rank_t *rank) {
     if (serve->router != HDA_ROUTE_SPLITWISE) return;
     const int32_t i = rank->index;
-    serve->memory[i] -= request_tokens(serve, request);
+    serve->memory[i] -= booked(serve, request, i);
     if (serve->decoder[request] == i) serve->pending[i] -= 1;
     if (serve->memory[i] <= 0) serve->role[i] = instance_of(serve, rank)->spec.role;
 }
@@ -169,6 +176,7 @@ void route_kept(hda_serve_t *serve, int64_t request, const hda_rank_t *from, con
     route_left(serve, request, to);
     serve->decoder[request] = from->index;
     serve->pending[from->index] += 1;
+    serve->memory[from->index] += (double)serve->requests->output_len[request];
 }
 
 /* ---- both ---- */
