@@ -174,13 +174,17 @@ _AT_ONCE = 65_536
 
 
 def _bounds(served: Served, times: dict[str, Floats]) -> dict[str, float | None]:
-    """The same statistics of each request's lower bound, over the same requests; of several pools that could serve the least."""
+    """The same statistics of each request's lower bound, over the same requests; of several pools that could serve the least.
+
+    Splitwise moves servers between pools, so that any may do either.
+    """
     out, requests = served.outcomes, served.requests
+    moves = served.router == "splitwise"
     ttft, tpot, gaps = np.empty(len(requests)), np.empty(len(requests)), Gaps()
     for start in range(0, len(requests), _AT_ONCE):
         own = slice(start, start + _AT_ONCE)
         sizes = requests.input_len[own], requests.output_len[own], out["cached"][own]
-        bounds = [(pool.role, request_bounds(pool.machine, *sizes)) for pool in served.pools]
+        bounds = [("both" if moves else pool.role, request_bounds(pool.machine, *sizes)) for pool in served.pools]
         ttft[own] = np.minimum.reduce([b.ttft for role, b in bounds if role != "decode"])
         least = np.minimum.reduce([b.itl for role, b in bounds if role != "prefill"])
         rows = np.empty(least.size, layout.GAP)
@@ -210,7 +214,7 @@ def _pool(served: Served, index: int, duration: float) -> dict[str, Any]:
     if pool.profile is not None:  # tables tell times, not what bounds them
         result["device"] = dict.fromkeys(result["device"]) | {"busy": result["device"]["busy"]}
         result |= {"bottleneck": None, "communication": None, "profile": {"outside": outside(pool.profile) or None}}
-    if pool.role == "prefill":
+    if pool.role == "prefill" or sums["sent_bytes"]:
         share = float(sums["sent_time"]) / (duration * pool.instances) if duration else 0.0
         result["kv_transfer"] = {"bytes": float(sums["sent_bytes"]), "link": share}
     if len(pool.machine.stages) > 1:
