@@ -12,7 +12,7 @@ hda_status_t hda_rank_init(hda_rank_t *rank, hda_requests_t *requests,
                          .arrived = -1,
                          .incoming_first = -1,
                          .incoming_last = -1,
-                         .refused = -1,
+                         .refused = {.request = -1},
                          .index = index};
     if (config->policy == HDA_POLICY_VLLM_V0) rank->config.chunked_prefill = 0;
     hda_kv_init(&rank->kv, config->block_count, config->prefix_caching);
@@ -206,15 +206,12 @@ int hda_rank_admits(hda_rank_t *rank, int64_t request, int64_t tokens) {
     const int64_t blocks = blocks_of(rank, tokens);
     if (blocks <= rank->kv.free_count) return 1; /* more found means fewer needed */
     if (!rank->config.prefix_caching) return 0;
-    if (rank->refused == request && rank->refused_gains == rank->kv.gains &&
-        blocks >= rank->refused_blocks)
-        return 0;
+    const hda_refusal_t *no = &rank->refused;
+    if (no->request == request && no->gains == rank->kv.gains && blocks >= no->blocks) return 0;
     int64_t idle;
     const int64_t found = match(rank, request, &idle);
     if (blocks - found + idle <= rank->kv.free_count) return 1;
-    rank->refused = request;
-    rank->refused_blocks = blocks;
-    rank->refused_gains = rank->kv.gains;
+    rank->refused = (hda_refusal_t){request, blocks, rank->kv.gains};
     return 0;
 }
 

@@ -91,6 +91,11 @@ typedef struct {
     int64_t count, emit_count, prefill_tokens, decode_tokens;
 } hda_rank_batch_t;
 
+/* A request that had no room for so many KV blocks, and kv.gains then. */
+typedef struct {
+    int64_t request, blocks, gains;
+} hda_refusal_t;
+
 typedef struct {
     hda_requests_t *requests;
     hda_serve_config_t config;
@@ -103,9 +108,8 @@ typedef struct {
     int32_t waiting_first, waiting_last; /* requests in the order in which they will be admitted */
     int32_t arrived; /* the first one that the engine has not taken in yet, -1: none */
     int64_t waiting_count;
-    int64_t waiting_tokens; /* of the prompts that wait */
-    /* the last request that had no room, for how many KV blocks, and kv.gains then: see hda_rank_admits */
-    int64_t refused, refused_blocks, refused_gains;
+    int64_t waiting_tokens;         /* of the prompts that wait */
+    hda_refusal_t refused;          /* the last one, see hda_rank_admits */
     int64_t preemptions, preempted; /* since the last batch; while this one is being scheduled */
     int32_t incoming_first,
         incoming_last; /* requests prefilled elsewhere that wait for KV blocks */

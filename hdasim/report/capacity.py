@@ -102,8 +102,13 @@ def _notes(found: dict[str, Any]) -> list[str]:
         lines.append("limited by: " + ", ".join(f"{limit_name(k)} ({v} of {len(limits)} seeds)" for k, v in counts.items()))
     at = found["at_capacity"]
     if at is not None:
-        cause, share = max(at["bottleneck"].items(), key=lambda item: item[1] or 0.0)
-        lines.append(f"held back there by: {CAUSE_NAMES[cause]} ({100 * share:.1f} % of the time)")
+        for name, pool in _pools(at):
+            if pool["bottleneck"]:  # operator tables name none
+                cause, share = max(pool["bottleneck"].items(), key=lambda item: item[1] or 0.0)
+                lines.append(f"held back there by: {CAUSE_NAMES[cause]} ({100 * (share or 0):.1f} % of the time{name})")
+        if at["rejected"]:
+            share = at["rejected"] / found["num_prompts"]
+            lines.append(f"{100 * share:.3g} % of requests are rejected, as they fit nowhere; percentiles are of the others")
     if found["offline_throughput"] is not None:
         lines.append(f"throughput with all {found['num_prompts']:,} requests at once: {found['offline_throughput']:.4g} req/s")
     longer = found["longer_run"]
@@ -136,12 +141,22 @@ def _figures(found: dict[str, Any]) -> Table:
         value = at[f"{statistic}_{metric}_ms"]
         table.add_row(f"{statistic} {_LABELS[metric]}", "-" if value is None else show(value / 1e3, "s"))
     table.add_row("output tokens/s", f"{at['output_throughput']:,.1f}")
-    table.add_row("running requests", f"{at['occupancy']['mean_running'] or 0:,.1f}")
-    table.add_row("KV cache", f"{100 * (at['occupancy']['mean_kv_cache'] or 0):.1f} %")
-    for key, label in (("busy", "steps run"), ("systolic_array", "systolic array"), ("mac_tree", "MAC tree"), ("dram", "DRAM")):
-        value = at["device"][key]
-        table.add_row(label, "-" if value is None else f"{100 * value:.1f} %")
+    for name, pool in _pools(at):
+        table.add_row(f"running requests{name}", f"{pool['occupancy']['mean_running'] or 0:,.1f}")
+        table.add_row(f"KV cache{name}", f"{100 * (pool['occupancy']['mean_kv_cache'] or 0):.1f} %")
+        used = pool.get("utilization") or pool["device"]
+        for key, label in _UNITS:
+            table.add_row(f"{label}{name}", "-" if used[key] is None else f"{100 * used[key]:.1f} %")
     return table
+
+
+_UNITS = (("busy", "steps run"), ("systolic_array", "systolic array"), ("mac_tree", "MAC tree"), ("dram", "DRAM"))
+
+
+def _pools(summary: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """What the servers did, with nothing to add to its name; of a cluster that of each pool, with role and device."""
+    pools = summary.get("pools")
+    return [(f", {pool['role']} on {pool['device']}", pool) for pool in pools] if pools else [("", summary)]
 
 
 def _curve(title: str, rows: list[dict[str, Any]], capacity: float | None) -> Table:

@@ -1,6 +1,7 @@
 """`hdasim capacity`: what it prints and writes, --resume, its exit codes, and its errors."""
 
 import json
+import runpy
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from hdasim.cli import main
 
 SAMPLE = Path(__file__).with_name("sample.yaml")
+write_profile = runpy.run_path(str(Path(__file__).parents[1] / "profile_files.py"))["write_profile"]
 SMALL = ["--set", "workload.lengths={kind: fixed, input_len: 128, output_len: 8}", "--num-prompts", "150", "--seeds", "2",
          "--tolerance", "0.1"]  # fmt: skip
 GOALS = ["--set", "slo={ttft: {p90: 60 ms}}"]
@@ -76,6 +78,30 @@ def test_the_table_and_the_curve(capsys: pytest.CaptureFixture[str]) -> None:
     page = Path("curve.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 6
     assert "limit of p90" in page
+
+
+def test_the_table_of_a_cluster_names_each_pool(capsys: pytest.CaptureFixture[str]) -> None:
+    pools = "cluster={pools: [{role: prefill}, {role: decode}], link: {bandwidth: 100 GB/s}}"
+    assert main(["capacity", "model.yaml", *SMALL, *GOALS, "--set", pools]) == 0
+    out = capsys.readouterr().out
+    assert out.count("held back there by: ") == 2
+    for part in ("DRAM, prefill on custom", "KV cache, decode on custom"):
+        assert part in out
+
+
+def test_the_table_of_operator_tables_names_no_cause(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    profile = f"profile={{path: {write_profile(folder / 'profile')}, extrapolate: true}}"
+    assert main(["capacity", "model.yaml", *SMALL, "--set", "slo={ttft: {p90: 2 s}}", "--set", profile]) == 0
+    out = capsys.readouterr().out
+    assert "At the capacity" in out and "held back" not in out
+
+
+def test_the_table_says_how_many_requests_are_rejected(capsys: pytest.CaptureFixture[str]) -> None:
+    """A tenth of prompts has over 200 tokens, up to 100,000; 100 blocks hold 1,600."""
+    long = "workload.lengths={kind: quantiles, input: [[0, 100], [0.9, 200], [1, 100000]], output: [[0, 8], [1, 8]]}"
+    assert main(["capacity", "model.yaml", *SMALL, *GOALS, "--set", long, "--set", "serving.num_gpu_blocks=100"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "rejected" in line]
+    assert 5 < float(line.split(" %")[0]) < 15
 
 
 def test_goals_that_no_rate_meets(capsys: pytest.CaptureFixture[str]) -> None:
