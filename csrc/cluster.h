@@ -70,7 +70,7 @@ void serve_wake(hda_serve_t *serve, instance_t *instance);
 
 /* route.c: the rank that prefills a request, NULL if it fits nowhere; then the one that decodes it, NULL for the same. */
 hda_rank_t *route_prefill(hda_serve_t *serve, int64_t request);
-hda_rank_t *route_decode(hda_serve_t *serve, int64_t request, hda_rank_t *from);
+hda_rank_t *route_decode(hda_serve_t *serve, int64_t request);
 /* Splitwise's books: a batch has brought first tokens; a request has left a rank; it is decoded where it was prefilled after all. */
 void route_prefilled(hda_serve_t *serve, const hda_rank_t *rank, const hda_rank_batch_t *batch);
 void route_left(hda_serve_t *serve, int64_t request, const hda_rank_t *rank);

@@ -28,6 +28,7 @@ static int64_t bucket_of(const hda_kv_t *kv, int64_t key) {
 /* At the end of the ring of its key: of blocks with the same content the first that was entered is found. */
 static void enter(hda_kv_t *kv, int32_t block) {
     hda_kv_block_t *b = &kv->blocks[block];
+    kv->gains++;
     const int32_t first = hda_kv_find(kv, b->key);
     if (first >= 0) {
         b->findable = HDA_KV_COPY;
@@ -179,5 +180,6 @@ void hda_kv_release(hda_kv_t *kv, hda_kv_table_t *table, int64_t held) {
         if (--kv->blocks[block].uses > 0) continue;
         enqueue(kv, block);
         kv->free_count++;
+        kv->gains++;
     }
 }

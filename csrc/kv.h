@@ -31,6 +31,7 @@ typedef struct {
 
 typedef struct {
     int64_t block_count, free_count; /* free: used by nobody */
+    int64_t gains; /* with caching: how often a block became free, or could be found */
     int32_t caching;
     int64_t fresh;       /* blocks used at least once: 0 .. fresh - 1 */
     int64_t capacity;    /* of `blocks` */

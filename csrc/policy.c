@@ -11,6 +11,11 @@ static int run_or_preempt(hda_rank_t *rank, hda_rank_batch_t *batch, int64_t pla
     return 1;
 }
 
+/* A request waits, and one more may run: else there is no need to search the cache for its prompt. */
+static int can_admit(const hda_rank_t *rank) {
+    return rank->waiting_count > 0 && rank->running_count + rank->sent_for < rank->running_capacity;
+}
+
 /* vLLM V1 (vllm/v1/core/sched/scheduler.py, `schedule`): running sequences first, in the order of their admission, each with its next token
  * or next chunk of prompt; one that finds no block preempts the newest. If nobody was preempted, waiting requests are admitted in order
  * within the token budget, max_num_seqs and the free blocks: of the whole prompt (scheduler_reserve_full_isl), or of the first chunk. */
@@ -23,14 +28,13 @@ static void schedule_vllm(hda_rank_t *rank, hda_rank_batch_t *batch, double now)
         if (!run_or_preempt(rank, batch, i, tokens)) break;
         budget -= tokens;
     }
-    while (rank->preempted == 0 && rank->waiting_count > 0 && budget > 0) {
+    while (rank->preempted == 0 && can_admit(rank) && budget > 0) {
         const int64_t request = rank->waiting_first, length = hda_rank_length(rank, request);
+        if (rank->config.reserve_full_prompt && !hda_rank_admits(rank, request, length)) break;
         const int64_t cached = hda_rank_cached(rank, request);
         const int64_t tokens = hda_min64(length - cached, budget);
         if (!rank->config.chunked_prefill && tokens < length - cached) break;
-        if (!hda_rank_admits(rank, request,
-                             rank->config.reserve_full_prompt ? length : cached + tokens))
-            break;
+        if (!hda_rank_admits(rank, request, cached + tokens)) break;
         const int32_t slot = hda_rank_admit(rank, request, 0, now);
         if (slot < 0) return;
         hda_rank_run(rank, batch, slot, tokens);
@@ -64,7 +68,7 @@ static int64_t run_prompts(hda_rank_t *rank, hda_rank_batch_t *batch, int64_t bu
 static void schedule_static(hda_rank_t *rank, hda_rank_batch_t *batch, double now) {
     int64_t budget = rank->config.max_num_batched_tokens;
     if (rank->running_count == 0)
-        while (rank->waiting_count > 0) {
+        while (can_admit(rank)) {
             const int64_t request = rank->waiting_first;
             if (!hda_rank_admits(rank, request, whole(rank, request))) break;
             if (hda_rank_admit(rank, request, whole(rank, request), now) < 0) return;
@@ -92,11 +96,11 @@ static void schedule_orca(hda_rank_t *rank, hda_rank_batch_t *batch, double now)
         if (!run_or_preempt(rank, batch, i, tokens)) break;
         budget -= tokens;
     }
-    while (rank->waiting_count > 0 && budget > 0) {
+    while (can_admit(rank) && budget > 0) {
         const int64_t request = rank->waiting_first;
+        if (!hda_rank_admits(rank, request, whole(rank, request))) break;
         const int64_t need = hda_rank_length(rank, request) - hda_rank_cached(rank, request);
         if (need > budget && !rank->config.chunked_prefill) break;
-        if (!hda_rank_admits(rank, request, whole(rank, request))) break;
         const int32_t slot = hda_rank_admit(rank, request, whole(rank, request), now);
         if (slot < 0) return;
         hda_rank_run(rank, batch, slot, hda_min64(need, budget));
@@ -116,11 +120,11 @@ static void schedule_sarathi(hda_rank_t *rank, hda_rank_batch_t *batch, double n
         budget -= tokens;
     }
     budget = run_prompts(rank, batch, budget);
-    while (rank->preempted == 0 && rank->waiting_count > 0 && budget > 0) {
+    while (rank->preempted == 0 && can_admit(rank) && budget > 0) {
         const int64_t request = rank->waiting_first, length = hda_rank_length(rank, request);
+        if (!hda_rank_admits(rank, request, length)) break;
         const int64_t need = length - hda_rank_cached(rank, request);
         if (need > budget && !rank->config.chunked_prefill) break;
-        if (!hda_rank_admits(rank, request, length)) break;
         const int32_t slot = hda_rank_admit(rank, request, length, now);
         if (slot < 0) return;
         hda_rank_run(rank, batch, slot, hda_min64(need, budget));
@@ -133,12 +137,12 @@ static void schedule_sarathi(hda_rank_t *rank, hda_rank_batch_t *batch, double n
 static void schedule_vllm_v0(hda_rank_t *rank, hda_rank_batch_t *batch, double now) {
     int64_t budget = rank->config.max_num_batched_tokens;
     const int64_t reserve = rank->config.block_count / 100 * rank->config.block_size;
-    while (rank->waiting_count > 0 && budget > 0) {
+    while (can_admit(rank) && budget > 0) {
         const int64_t request = rank->waiting_first, length = hda_rank_length(rank, request);
-        const int64_t need = length - hda_rank_cached(rank, request);
         const int alone = rank->running_count == 0;
-        if (need > budget) break;
         if (!hda_rank_admits(rank, request, alone ? length : length + reserve)) break;
+        const int64_t need = length - hda_rank_cached(rank, request);
+        if (need > budget) break;
         const int32_t slot = hda_rank_admit(rank, request, length, now);
         if (slot < 0) return;
         hda_rank_run(rank, batch, slot, need);

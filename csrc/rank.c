@@ -12,6 +12,7 @@ hda_status_t hda_rank_init(hda_rank_t *rank, hda_requests_t *requests,
                          .arrived = -1,
                          .incoming_first = -1,
                          .incoming_last = -1,
+                         .refused = {.request = -1},
                          .index = index};
     if (config->policy == HDA_POLICY_VLLM_V0) rank->config.chunked_prefill = 0;
     hda_kv_init(&rank->kv, config->block_count, config->prefix_caching);
@@ -203,15 +204,19 @@ static int in_flight(const hda_rank_t *rank, int64_t request) {
     return slot >= 0 && rank->sequences[slot].in_flight > 0;
 }
 
-int hda_rank_admits(const hda_rank_t *rank, int64_t request, int64_t tokens) {
+int hda_rank_admits(hda_rank_t *rank, int64_t request, int64_t tokens) {
     if (rank->running_count + rank->sent_for >= rank->running_capacity || in_flight(rank, request))
         return 0;
     const int64_t blocks = blocks_of(rank, tokens);
     if (blocks <= rank->kv.free_count) return 1; /* more found means fewer needed */
     if (!rank->config.prefix_caching) return 0;
+    const hda_refusal_t *no = &rank->refused;
+    if (no->request == request && no->gains == rank->kv.gains && blocks >= no->blocks) return 0;
     int64_t idle;
     const int64_t found = match(rank, request, &idle);
-    return blocks - found + idle <= rank->kv.free_count;
+    if (blocks - found + idle <= rank->kv.free_count) return 1;
+    rank->refused = (hda_refusal_t){request, blocks, rank->kv.gains};
+    return 0;
 }
 
 int32_t hda_rank_admit(hda_rank_t *rank, int64_t request, int64_t tokens, double now) {

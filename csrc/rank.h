@@ -91,6 +91,11 @@ typedef struct {
     int64_t count, emit_count, prefill_tokens, decode_tokens;
 } hda_rank_batch_t;
 
+/* A request that had no room for so many KV blocks, and kv.gains then. */
+typedef struct {
+    int64_t request, blocks, gains;
+} hda_refusal_t;
+
 typedef struct {
     hda_requests_t *requests;
     hda_serve_config_t config;
@@ -104,6 +109,7 @@ typedef struct {
     int32_t arrived; /* the first one that the engine has not taken in yet, -1: none */
     int64_t waiting_count;
     int64_t waiting_tokens;         /* of the prompts that wait */
+    hda_refusal_t refused;          /* the last one, see hda_rank_admits */
     int64_t preemptions, preempted; /* since the last batch; while this one is being scheduled */
     int32_t incoming_first,
         incoming_last; /* requests prefilled elsewhere that wait for KV blocks */
@@ -147,8 +153,9 @@ static inline int64_t hda_rank_ready(const hda_rank_t *rank, const hda_sequence_
 int64_t hda_rank_length(const hda_rank_t *rank, int64_t request);
 int64_t hda_rank_cached(const hda_rank_t *rank, int64_t request);
 
-/* Whether a request in the queue may be admitted: it is in no batch, there is room for one more sequence and for KV blocks of `tokens`. */
-int hda_rank_admits(const hda_rank_t *rank, int64_t request, int64_t tokens);
+/* Whether a request in the queue may be admitted: it is in no batch, there is room for one more sequence and for KV blocks of `tokens`.
+ * Who had no room has none until a block becomes free or can be found, so the cache is not searched again before. */
+int hda_rank_admits(hda_rank_t *rank, int64_t request, int64_t tokens);
 
 /* Let a request run, from anywhere in the queue, and give it KV blocks for `tokens` (0: later, as it computes). Returns its slot. */
 int32_t hda_rank_admit(hda_rank_t *rank, int64_t request, int64_t tokens, double now);

@@ -3,8 +3,9 @@
 
 #include "cluster.h"
 
-/* SGLang's cache-aware router (sgl-router): the best match if it covers this share of the prompt, while loads are balanced: the largest is at
- * most this much above the smallest, or at most this many times it. */
+/* SGLang's cache-aware router (sgl-router, its RouterArgs' defaults; before they were 0.5, 32 and 1.0001): the best match if it covers this share
+ * of the prompt, while loads are balanced: the largest is at most this much above the smallest, or at most this many times it. SGLang keeps a
+ * tree of the texts that it has sent; we look into the caches themselves, and give what nobody has to the least loaded. */
 static const double LEAST_MATCH = 0.3, MOST_TIMES = 1.5;
 enum { MOST_ABOVE = 64 };
 /* splitwise-sim: prompt tokens that may wait at an instance which has others waiting. */
@@ -92,6 +93,13 @@ static double request_tokens(const hda_serve_t *serve, int64_t request) {
     return (double)(serve->requests->input_len[request] + serve->requests->output_len[request]);
 }
 
+/* Tokens that it books at a rank: the prompt where that is computed alone, all of it where it is decoded (max_memory of its tasks). */
+static double booked(const hda_serve_t *serve, int64_t request, int32_t rank) {
+    const hda_requests_t *r = serve->requests;
+    const int64_t outputs = serve->decoder[request] == rank ? r->output_len[request] : 0;
+    return (double)(r->input_len[request] + outputs);
+}
+
 /* The rank of a pool with the least of `load` in which the request fits; role -1: of any pool. */
 static hda_rank_t *least_loaded(hda_serve_t *serve, int64_t request, int32_t role,
                                 const double *load) {
@@ -142,8 +150,8 @@ static hda_rank_t *splitwise(hda_serve_t *serve, int64_t request) {
     serve->decoder[request] = second->index;
     serve->pending[first->index] += (double)serve->requests->input_len[request];
     serve->pending[second->index] += 1;
-    serve->memory[first->index] += request_tokens(serve, request);
-    if (first != second) serve->memory[second->index] += request_tokens(serve, request);
+    serve->memory[first->index] += booked(serve, request, first->index);
+    if (first != second) serve->memory[second->index] += booked(serve, request, second->index);
     return first;
 }
 
@@ -159,7 +167,7 @@ void route_prefilled(hda_serve_t *serve, const hda_rank_t *rank, const hda_rank_
 void route_left(hda_serve_t *serve, int64_t request, const hda_rank_t *rank) {
     if (serve->router != HDA_ROUTE_SPLITWISE) return;
     const int32_t i = rank->index;
-    serve->memory[i] -= request_tokens(serve, request);
+    serve->memory[i] -= booked(serve, request, i);
     if (serve->decoder[request] == i) serve->pending[i] -= 1;
     if (serve->memory[i] <= 0) serve->role[i] = instance_of(serve, rank)->spec.role;
 }
@@ -169,6 +177,7 @@ void route_kept(hda_serve_t *serve, int64_t request, const hda_rank_t *from, con
     route_left(serve, request, to);
     serve->decoder[request] = from->index;
     serve->pending[from->index] += 1;
+    serve->memory[from->index] += (double)serve->requests->output_len[request];
 }
 
 /* ---- both ---- */
@@ -183,8 +192,7 @@ hda_rank_t *route_prefill(hda_serve_t *serve, int64_t request) {
     return NULL;
 }
 
-hda_rank_t *route_decode(hda_serve_t *serve, int64_t request, hda_rank_t *from) {
+hda_rank_t *route_decode(hda_serve_t *serve, int64_t request) {
     if (serve->router == HDA_ROUTE_SPLITWISE) return &serve->ranks[serve->decoder[request]];
-    hda_rank_t *to = choose(serve, request, HDA_ROLE_DECODE);
-    return to == NULL ? from : to;
+    return choose(serve, request, HDA_ROLE_DECODE); /* there is one, or it had been rejected */
 }

@@ -24,7 +24,8 @@
 #include "program.h"
 
 typedef enum {
-    HDA_ROUTE_VLLM = 0, /* least 4 x waiting + running, as vLLM's data-parallel client */
+    HDA_ROUTE_VLLM =
+        0, /* least 4 x waiting + running, as vLLM's data-parallel client, whose counts are up to 100 ms old */
     HDA_ROUTE_ROUND_ROBIN = 1,
     HDA_ROUTE_LEAST_OUTSTANDING = 2,
     HDA_ROUTE_LEAST_KV = 3, /* KV blocks in use and tokens that wait */

@@ -77,7 +77,7 @@ int transfer_unstick(hda_serve_t *serve) {
 
 void transfer_start(hda_serve_t *serve, hda_rank_t *rank, int32_t slot) {
     const int32_t request = (int32_t)rank->sequences[slot].request;
-    hda_rank_t *to = route_decode(serve, request, rank);
+    hda_rank_t *to = route_decode(serve, request);
     if (to->incoming_last < 0)
         to->incoming_first = request;
     else

@@ -115,11 +115,16 @@ def _reached(served: Served, goal: Goal, wanted: float) -> dict[str, Any]:
     reached = _statistic(served, goal)
     if reached is None:
         return result | {"value_ms": None, "met": bool((served.outcomes["state"] == _FINISHED).any())}
+    if reached == math.inf:
+        return result | {"value_ms": None, "met": False}
     return result | {"value_ms": reached * 1e3, "met": reached <= goal.limit}
 
 
 def _statistic(served: Served, goal: Goal) -> float | None:
-    """Mean or percentile in seconds of a metric of `spec.slo.METRICS`; None of nothing."""
+    """Mean or percentile in seconds of a metric of `spec.slo.METRICS`; None of nothing.
+
+    Of a rejected request all but gaps between tokens count as infinite: who turns requests away does not serve others sooner.
+    """
     if goal.metric == "itl":
         if not served.itl.count():
             return None
@@ -128,7 +133,13 @@ def _statistic(served: Served, goal: Goal) -> float | None:
     seconds = seconds[~np.isnan(seconds)]
     if not seconds.size:
         return None
-    return float(seconds.mean() if goal.statistic == "mean" else np.percentile(seconds, float(goal.statistic[1:])))
+    rejected = int((served.outcomes["state"] == _REJECTED).sum())
+    if goal.statistic == "mean":
+        return math.inf if rejected else float(seconds.mean())
+    rank = (seconds.size + rejected - 1) * float(goal.statistic[1:]) / 100
+    if math.ceil(rank) >= seconds.size:
+        return math.inf
+    return float(np.interp(rank, np.arange(seconds.size), np.sort(seconds)))
 
 
 def summarise(served: Served, slo: SLO) -> dict[str, Any]:
@@ -174,13 +185,17 @@ _AT_ONCE = 65_536
 
 
 def _bounds(served: Served, times: dict[str, Floats]) -> dict[str, float | None]:
-    """The same statistics of each request's lower bound, over the same requests; of several pools that could serve the least."""
+    """The same statistics of each request's lower bound, over the same requests; of several pools that could serve the least.
+
+    Splitwise moves servers between pools, so that any may do either.
+    """
     out, requests = served.outcomes, served.requests
+    moves = served.router == "splitwise"
     ttft, tpot, gaps = np.empty(len(requests)), np.empty(len(requests)), Gaps()
     for start in range(0, len(requests), _AT_ONCE):
         own = slice(start, start + _AT_ONCE)
         sizes = requests.input_len[own], requests.output_len[own], out["cached"][own]
-        bounds = [(pool.role, request_bounds(pool.machine, *sizes)) for pool in served.pools]
+        bounds = [("both" if moves else pool.role, request_bounds(pool.machine, *sizes)) for pool in served.pools]
         ttft[own] = np.minimum.reduce([b.ttft for role, b in bounds if role != "decode"])
         least = np.minimum.reduce([b.itl for role, b in bounds if role != "prefill"])
         rows = np.empty(least.size, layout.GAP)
@@ -210,7 +225,7 @@ def _pool(served: Served, index: int, duration: float) -> dict[str, Any]:
     if pool.profile is not None:  # tables tell times, not what bounds them
         result["device"] = dict.fromkeys(result["device"]) | {"busy": result["device"]["busy"]}
         result |= {"bottleneck": None, "communication": None, "profile": {"outside": outside(pool.profile) or None}}
-    if pool.role == "prefill":
+    if pool.role == "prefill" or sums["sent_bytes"]:
         share = float(sums["sent_time"]) / (duration * pool.instances) if duration else 0.0
         result["kv_transfer"] = {"bytes": float(sums["sent_bytes"]), "link": share}
     if len(pool.machine.stages) > 1:

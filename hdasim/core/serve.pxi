@@ -48,7 +48,7 @@ cdef extern from "serve.h":
     int64_t hda_rank_ready(const hda_rank_t *, const hda_sequence_t *)
     int64_t hda_rank_length(const hda_rank_t *, int64_t)
     int64_t hda_rank_cached(const hda_rank_t *, int64_t)
-    int hda_rank_admits(const hda_rank_t *, int64_t, int64_t)
+    int hda_rank_admits(hda_rank_t *, int64_t, int64_t)
     int32_t hda_rank_admit(hda_rank_t *, int64_t, int64_t, double)
     int hda_rank_run(hda_rank_t *, hda_rank_batch_t *, int32_t, int64_t)
     void hda_rank_preempt(hda_rank_t *, int64_t)

@@ -107,6 +107,9 @@ def _notes(found: dict[str, Any]) -> list[str]:
             if part["bottleneck"] is not None:  # operator tables do not tell
                 cause, share = max(part["bottleneck"].items(), key=lambda item: item[1] or 0.0)
                 lines.append(f"held back there{pool} by: {CAUSE_NAMES[cause]} ({100 * share:.1f} % of the time)")
+        if at["rejected"]:
+            share = at["rejected"] / found["num_prompts"]
+            lines.append(f"{100 * share:.3g} % of requests are rejected, as they fit nowhere; goals count them as endless")
     if found["offline_throughput"] is not None:
         lines.append(f"throughput with all {found['num_prompts']:,} requests at once: {found['offline_throughput']:.4g} req/s")
     longer = found["longer_run"]
@@ -158,6 +161,9 @@ def _figures(found: dict[str, Any]) -> Table:
             value = part["utilization"][key]
             table.add_row(f"{label}{pool}", "-" if value is None else f"{100 * value:.1f} %")
     return table
+
+
+_UNITS = (("busy", "steps run"), ("systolic_array", "systolic array"), ("mac_tree", "MAC tree"), ("dram", "DRAM"))
 
 
 def _curve(title: str, rows: list[dict[str, Any]], capacity: float | None) -> Table:

@@ -42,6 +42,8 @@ class Served:
         Of each instance, seconds for which the parts of its pipeline (stage, link, stage, ..) ran.
     interrupted
         Whether it was stopped before the end.
+    router
+        A key of `core.layout.ROUTERS`.
     steps
         STEP_RECORD array in the order in which steps ended; empty if they were not kept.
     """
@@ -54,6 +56,7 @@ class Served:
     instances: npt.NDArray[np.int64]
     program_time: list[npt.NDArray[np.float64]]
     interrupted: bool
+    router: str = "vllm"
     steps: np.ndarray = field(default_factory=lambda: np.zeros(0, layout.STEP_RECORD))
 
     @property
@@ -121,7 +124,7 @@ def serve(
     index = np.repeat(np.arange(len(pools)), [pool.instances for pool in pools])
     times = [loop.busy(i) for i in range(len(described))]
     kept = {"steps": np.concatenate(parts)} if parts else {}
-    return Served(requests, loop.requests(), gaps, loop.totals(), pools, index, times, interrupted, **kept)
+    return Served(requests, loop.requests(), gaps, loop.totals(), pools, index, times, interrupted, router, **kept)
 
 
 def _run(loop: Serve, pools: Sequence[Servers], keep_steps: bool) -> tuple[int, np.ndarray | None, np.ndarray]:

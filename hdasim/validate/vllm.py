@@ -221,6 +221,8 @@ def _experiment(run: Run, device: Device, model: Model, profile: Path | None) ->
     kwargs, cache = meta["engine_kwargs"], meta.get("kv_cache") or {}
     serving = {ours: kwargs[theirs] for theirs, ours in _SETTINGS.items() if kwargs.get(theirs) is not None}
     serving |= {key: cache[key] for key in ("num_gpu_blocks", "block_size") if cache.get(key) is not None}
+    if isinstance(serving.get("num_gpu_blocks"), int):
+        serving["num_gpu_blocks"] -= 1  # vLLM's block pool keeps the first for itself (block_pool.py, null_block)
     if str(kwargs.get("kv_cache_dtype", "auto")).startswith("fp8"):
         model = msgspec.structs.replace(model, kv_cache_bytes=1.0)
     extra: dict[str, Any] = {"profile": Profile(path=str(profile), extrapolate=True)} if profile else {}

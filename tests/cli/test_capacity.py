@@ -99,6 +99,15 @@ def test_operator_tables_do_not_tell_what_limits(capsys: pytest.CaptureFixture[s
     assert "holds runs of another experiment" in error(capsys, *SMALL, *goals, "--resume")
 
 
+def test_the_table_says_how_many_requests_are_rejected(capsys: pytest.CaptureFixture[str]) -> None:
+    """A tenth of prompts has over 200 tokens, up to 100,000; 100 blocks hold 1,600."""
+    long = "workload.lengths={kind: quantiles, input: [[0, 100], [0.9, 200], [1, 100000]], output: [[0, 8], [1, 8]]}"
+    goals = ["--set", "slo={ttft: {p50: 60 ms}}", "--set", "serving.num_gpu_blocks=100"]
+    assert main(["capacity", "model.yaml", *SMALL, *goals, "--set", long]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "rejected" in line]
+    assert 5 < float(line.split(" %")[0]) < 15
+
+
 def test_goals_that_no_rate_meets(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["capacity", "model.yaml", *SMALL, "--set", "slo={tpot: {p50: 1 ms}}"]) == 3
     out = capsys.readouterr().out.splitlines()[0]

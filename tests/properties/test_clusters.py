@@ -264,6 +264,20 @@ def test_splitwise_by_hand() -> None:
         assert done.requests["last_token"][0] == pytest.approx(prefill + 5e-5 + second + third)
 
 
+def test_splitwise_books_outputs_where_they_are_decoded() -> None:
+    """Two servers for prompts, one for tokens, each with 300 blocks, 1,200 tokens; splitwise-sim's books in tokens.
+
+    Request 0 (10 + 1,000 tokens) goes to server 0 and books 10 there, request 1 (100 + 2) to server 1 and books 100; server 2
+    holds 1,010 + 102 of 1,200. Request 2 (50 + 100) is one too many for it: 1,262. So the server for prompts with the least
+    booked decodes it: 0, which also has the fewest tokens to compute.
+    """
+    case = Case([0.0] * 3, [10, 100, 50], [1000, 2, 100], 4, MAX_ROWS, 300, True)
+    link = {"kv_bytes": KV_BYTES, "kv_bandwidth": 1e9}
+    instances = [case.instance(role=role, **link) for role in (PREFILL, PREFILL, DECODE)]
+    done = run(Cluster(case, instances, "splitwise").loop())
+    assert done.requests[["rank", "decode_rank"]].tolist() == [(0, 2), (1, 2), (0, 0)]
+
+
 def test_servers_that_wait_for_each_others_blocks_do_not_wait_for_ever() -> None:
     """Splitwise with two servers of 2,250 blocks (9,000 tokens), and prompts of 5,000 tokens (1,250 blocks) with answers of two.
 

@@ -52,7 +52,7 @@ def executable(source: Path, sanitized: tuple[Path, list[str]], *flags: str) -> 
 
 def test_there_are_programs() -> None:
     assert {p.stem for p in PROGRAMS} == {
-        "test_units", "test_noc", "test_schedule", "test_links", "test_program", "test_serve", "test_kv",
+        "test_units", "test_noc", "test_schedule", "test_links", "test_program", "test_serve", "test_kv", "test_rank",
     }  # fmt: skip
 
 
