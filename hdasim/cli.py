@@ -292,7 +292,10 @@ def _compile(args: argparse.Namespace) -> int:
     from .compiler.text import describe
     from .device.latency import build
     from .report.files import to_json
+    from .simulate import refuse_profile
 
+    with locate(document):
+        refuse_profile(experiment)
     most = experiment.serving.max_num_batched_tokens
     tokens = args.tokens or [1, most]
     for count in tokens:

@@ -177,7 +177,17 @@ def summarise(served: Served, slo: SLO) -> dict[str, Any]:
     result["slo"] = against_slo(served, slo)
     result["bound"] = _bounds(served, times)
     pools = [_pool(served, i, duration) for i in range(len(served.pools))]
-    return result | (pools[0] if len(pools) == 1 else {"pools": pools})
+    result |= pools[0] if len(pools) == 1 else {"pools": pools}
+    if "profile" in result:
+        result["profile"]["below_bound"] = _below_bound(result)
+    return result
+
+
+def _below_bound(summary: dict[str, Any]) -> list[str]:
+    """Metrics whose median is below that of the bound: the tables are of a smaller model or of a faster device."""
+    keys = [f"median_{name}_ms" for name in ("ttft", "tpot", "itl", "e2el")]
+    pairs = [(key, summary[key], summary["bound"][key]) for key in keys]
+    return [key for key, value, bound in pairs if value is not None and bound is not None and value < bound]
 
 
 #: Requests whose bounds are worked out at a time; it takes twenty numbers for each.

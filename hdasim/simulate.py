@@ -104,6 +104,13 @@ def _check_pages(machine: Machine, block_size: int, pages: int) -> None:
         )
 
 
+def refuse_profile(experiment: Experiment) -> None:
+    """`SpecError` if steps would come from operator tables: they have no operators to show."""
+    if experiment.profile is not None:
+        message = "a profile tells how long a step takes, not its operators; set profile=null for the engine's"
+        raise SpecError(message, ("profile",))
+
+
 def step(
     experiment: Experiment, phase: str, batch_size: int, input_len: int, *, exact: bool = False
 ) -> tuple[Machine, Any, np.ndarray]:
@@ -125,6 +132,7 @@ def step(
     SpecError, CapacityError
         If the model cannot run on the device, or no room is left for a prompt in a mixed step.
     """
+    refuse_profile(experiment)
     if batch_size < 1 or input_len < 1:
         raise SpecError(f"batch size and input length must be at least 1, got {batch_size} and {input_len}")
     budget = experiment.serving.max_num_batched_tokens

@@ -173,6 +173,8 @@ def print_result(result: Result, console: Console) -> None:
         if "profile" in summary:
             left = f"; extrapolated: {summary['profile']['outside']}" if summary["profile"]["outside"] else ""
             console.print(f"\nTimes of steps are those of the profile{left}", highlight=False)
+            if summary["profile"]["below_bound"]:
+                console.print("They are below the device's bound: is the profile of this model and this device?", highlight=False)
             continue
         console.print()
         console.print(_hardware(summary, f"Where the time goes (while steps run{which})"), highlight=False)

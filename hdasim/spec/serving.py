@@ -46,7 +46,7 @@ class Serving(Spec):
     runs of vllm_runs; left out, it is on without a pipeline for ``vllm``, ``ador`` and policies of one's own (unless their class
     says ``async_scheduling = False``); with a pipeline it cannot be on. `host_overhead` is the time that the host takes to
     prepare a step, one after the other: it delays every step, unless asynchronous scheduling hides it. `num_gpu_blocks` overrides
-    the number of KV blocks that memory allows.
+    the number of KV blocks that memory allows (vLLM's own count is one more, of a block that it never uses).
     """
 
     device_count: DeviceCount = 1

@@ -1,6 +1,7 @@
 """The commands beside `run`, and what holds for all: help, one JSON document, quick answers."""
 
 import json
+import runpy
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from hdasim.serving.traces import read
 from hdasim.spec.load import preset_path, presets
 
 SAMPLE = Path(__file__).with_name("sample.yaml")
+write_profile = runpy.run_path(str(Path(__file__).parents[1] / "profile_files.py"))["write_profile"]
 COMMANDS = [["run"], ["step"], ["compile"], ["systolic"], ["presets"], ["schema"], ["trace"], ["trace", "describe"],
             ["trace", "convert"], ["trace", "generate"]]  # fmt: skip
 
@@ -324,3 +326,23 @@ def test_a_run_on_everything_at_once(capsys: pytest.CaptureFixture[str], tmp_pat
     assert 0 < result["pipeline"]["bubbles"] < 1
     assert (result["spec"]["serving"]["pipeline_parallel_size"], result["pipeline"]["stages"]) == (3, 3)
     assert printed(capsys, "run", "o/spec.yaml", "--json", "--output-dir", "again") == printed(capsys, *arguments, "--json")
+
+
+PROFILE = ("--set", "profile={path: profile, extrapolate: true}")
+
+
+@pytest.mark.parametrize("command", [("step", "model.yaml", "--phase", "decode", "--batch-size", "1", "--isl", "8"),
+                                     ("compile", "model.yaml")])  # fmt: skip
+def test_a_profile_has_no_operators_to_show(capsys: pytest.CaptureFixture[str], command: tuple[str, ...], tmp_path: Path) -> None:
+    write_profile(tmp_path / "profile")
+    assert main([*command, *PROFILE]) == 2
+    assert "profile: a profile tells how long a step takes, not its operators" in capsys.readouterr().err
+    printed(capsys, *command, *PROFILE, "--set", "profile=null")
+
+
+def test_a_profile_below_the_bound_is_said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The profile's layers take 62 us, an 8B model on a chip of 2 TB/s cannot."""
+    write_profile(tmp_path / "profile")
+    arguments = ("run", "model.yaml", "--num-prompts", "5", "--output-dir", "o", *PROFILE)
+    assert "They are below the device's bound: is the profile of this model and this device?" in printed(capsys, *arguments)
+    assert "median_tpot_ms" in document(capsys, *arguments)["profile"]["below_bound"]
