@@ -343,6 +343,7 @@ def test_a_profile_has_no_operators_to_show(capsys: pytest.CaptureFixture[str], 
 def test_a_profile_below_the_bound_is_said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """The profile's layers take 62 us, an 8B model on a chip of 2 TB/s cannot."""
     write_profile(tmp_path / "profile")
-    arguments = ("run", "model.yaml", "--num-prompts", "5", "--output-dir", "o", *PROFILE)
+    lengths = ("--set", "workload.lengths={kind: fixed, input_len: 16, output_len: 8}")
+    arguments = ("run", "model.yaml", "--num-prompts", "5", "--output-dir", "o", *PROFILE, *lengths)
     assert "They are below the device's bound: is the profile of this model and this device?" in printed(capsys, *arguments)
     assert "median_tpot_ms" in document(capsys, *arguments)["profile"]["below_bound"]
