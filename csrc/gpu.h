@@ -1,0 +1,119 @@
+/* GPUs: times of single kernels, from what a data sheet says and a few constants of the generation. Each kernel's own file says what
+ * the model is and where it comes from. */
+#ifndef HDA_GPU_H
+#define HDA_GPU_H
+
+#include "hda.h"
+
+/* Types of the tensor cores' operands. bf16 stands for fp16 as well. */
+typedef enum {
+    HDA_TYPE_BF16 = 0,
+    HDA_TYPE_FP8 = 1,
+    HDA_TYPE_INT8 = 2,
+    HDA_TYPE_FP4 = 3,
+    HDA_TYPE_COUNT = 4,
+} hda_type_t;
+
+/* Constants of a generation; which data they were fitted on says the generation's preset, what they mean the kernel's file. */
+typedef struct {
+    double efficiency; /* of the tensor cores in the main loop */
+} hda_gpu_gemm_t;
+
+typedef struct {
+    double efficiency;
+} hda_gpu_attention_t;
+
+typedef struct {
+    double efficiency;
+} hda_gpu_experts_t;
+
+typedef struct {
+    double efficiency; /* share of the DRAM peak that a long element-wise kernel sustains */
+} hda_gpu_vector_t;
+
+/* One GPU. All fields are doubles: an array of them crosses the boundary. Rates per second, times in seconds, sizes in bytes. */
+typedef struct {
+    double sm_count, clock;
+    double macs[HDA_TYPE_COUNT]; /* dense multiply-accumulates per SM and cycle; 0: not supported */
+    double lanes;                /* fp32 lanes per SM */
+    double exps;                 /* exponentials per SM and cycle */
+    double registers, shared_memory; /* per SM */
+    double l2_size, l2_bandwidth, l2_latency;
+    double dram_bandwidth, dram_latency;
+    double launch; /* floor of a kernel inside a CUDA graph */
+    hda_gpu_gemm_t gemm;
+    hda_gpu_attention_t attention;
+    hda_gpu_experts_t experts;
+    hda_gpu_vector_t vector;
+} hda_gpu_t;
+
+/* C[m, n] = A[m, k] B[k, n]; bytes per element. `type` is what the tensor cores compute in: weights of fewer bytes are widened on the way. */
+typedef struct {
+    int64_t m, n, k;
+    double a_bytes, b_bytes, c_bytes;
+    int64_t type;
+} hda_gemm_case_t;
+
+/* `count` sequences that each compute q_len new tokens after `past` cached ones, causally. */
+typedef struct {
+    int64_t count, q_len, past;
+} hda_prompt_t;
+
+/* Fused attention on one device: heads on it, `window` 0 for full attention, `kv_bytes` per cached element. */
+typedef struct {
+    int64_t q_heads, kv_heads, key_dim, value_dim, window;
+    double kv_bytes;
+} hda_heads_t;
+
+/* One query token for each of `sequences`, whose contexts (the new token included) are `tokens` together and `longest` at most. */
+typedef struct {
+    int64_t sequences;
+    double tokens, longest;
+} hda_decode_t;
+
+/* A fused layer of experts on one device, gate and up projection, activation, down projection: `tokens` arrive, each for `top_k` of `experts`, of
+ * which `own` are here, each with an intermediate size of `inter` on this device. `skew` is the exponent of a power law over experts, 0: uniform. */
+typedef struct {
+    int64_t tokens, hidden, inter, top_k, experts, own;
+    double a_bytes, b_bytes, skew;
+    int64_t type;
+} hda_experts_case_t;
+
+/* An element-wise kernel or a norm: bytes in all, operations in all (exponentials apart), `rows` that are reduced each over `width` elements
+ * (width 0: none are). */
+typedef struct {
+    double read_bytes, write_bytes, ops, exps, rows, width;
+} hda_vector_case_t;
+
+/* What sets a kernel's time. */
+typedef enum {
+    HDA_KERNEL_COMPUTE = 0,
+    HDA_KERNEL_DRAM = 1,
+    HDA_KERNEL_L2 = 2,
+    HDA_KERNEL_LATENCY = 3, /* launch, fill and drain, dependent steps */
+    HDA_KERNEL_CAUSES = 4,
+} hda_kernel_cause_t;
+
+/* Its time, and why. */
+typedef struct {
+    double time, bound; /* seconds; no implementation gets below `bound` on this GPU */
+    double launch, compute, dram, l2; /* seconds that each would take alone */
+    double dram_bytes;                /* unique bytes, that must come from or go to DRAM */
+    double macs;                      /* useful ones */
+    double tile_m, tile_n, split, waves;
+    int64_t cause;
+} hda_kernel_t;
+
+/* HDA_E_RANGE: a size below 1 or above 2^40, a type that is none; HDA_E_UNDEFINED: no type at least as wide is supported. */
+hda_status_t hda_gpu_gemm(const hda_gpu_t *gpu, const hda_gemm_case_t *gemm, hda_kernel_t *kernel);
+hda_status_t hda_gpu_prefill(const hda_gpu_t *gpu, const hda_heads_t *heads,
+                             const hda_prompt_t *prompts, int64_t prompt_count,
+                             hda_kernel_t *kernel);
+hda_status_t hda_gpu_decode(const hda_gpu_t *gpu, const hda_heads_t *heads,
+                            const hda_decode_t *decode, hda_kernel_t *kernel);
+hda_status_t hda_gpu_experts(const hda_gpu_t *gpu, const hda_experts_case_t *experts,
+                             hda_kernel_t *kernel);
+hda_status_t hda_gpu_vector(const hda_gpu_t *gpu, const hda_vector_case_t *vector,
+                            hda_kernel_t *kernel);
+
+#endif
