@@ -465,6 +465,7 @@ cdef class Program:
         return result[0]
 
 
+include "gpu.pxi"
 include "profile.pxi"
 
 

@@ -200,4 +200,3 @@ def _fields(experiment: Experiment) -> dict[str, Any]:
         "activation_bytes": model.activation_bytes,
         "kv_bytes": model.kv_cache_bytes,
     }
-
