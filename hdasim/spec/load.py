@@ -238,7 +238,7 @@ def _model(data: Any, folder: Path) -> Any:
 
 
 #: Keys beside a preset or config that change the bytes per element, whatever the config says.
-_WIDTHS = ("weight_bytes", "attention_weight_bytes", "activation_bytes", "kv_cache_bytes")
+_WIDTHS = ("weight_bytes", "attention_weight_bytes", "activation_bytes", "kv_cache_bytes", "compute_type")
 #: Keys that any config may be given, even if it leaves them to their defaults.
 COMMON_KEYS = frozenset(
     {
