@@ -24,7 +24,10 @@ typedef struct {
 } hda_gpu_attention_t;
 
 typedef struct {
-    double efficiency;
+    double efficiency; /* of the tensor cores in the main loop of the grouped GEMMs */
+    double bandwidth;  /* share of the DRAM peak at which weights stream */
+    double vector;     /* the same of permutation, activation and weighted sum */
+    double kernels;    /* of the layer, in launches */
 } hda_gpu_experts_t;
 
 typedef struct {
@@ -72,7 +75,8 @@ typedef struct {
 } hda_decode_t;
 
 /* A fused layer of experts on one device, gate and up projection, activation, down projection: `tokens` arrive, each for `top_k` of `experts`, of
- * which `own` are here, each with an intermediate size of `inter` on this device. `skew` is the exponent of a power law over experts, 0: uniform. */
+ * which `own` are here, each with an intermediate size of `inter` on this device. `skew` 0: tokens pick experts at random; above 0: loads by a
+ * power law with that exponent, and this device is the busiest; below 0: spread evenly. */
 typedef struct {
     int64_t tokens, hidden, inter, top_k, experts, own;
     double a_bytes, b_bytes, skew;

@@ -33,7 +33,7 @@ TYPES = {"bf16": 0, "fp8": 1, "int8": 2, "fp4": 3}
 #: hda_gpu_t and the constants in it
 GPU_GEMM = np.dtype([(name, "f8") for name in ("efficiency",)])
 GPU_ATTENTION = np.dtype([(name, "f8") for name in ("efficiency",)])
-GPU_EXPERTS = np.dtype([(name, "f8") for name in ("efficiency",)])
+GPU_EXPERTS = np.dtype([(name, "f8") for name in ("efficiency", "bandwidth", "vector", "kernels")])
 GPU_VECTOR = np.dtype([(name, "f8") for name in ("efficiency",)])
 GPU = np.dtype(
     [

@@ -31,6 +31,9 @@ class ExpertsConstants(Spec):
     """Constants of csrc/gpu_experts.c, in the order of hda_gpu_experts_t."""
 
     efficiency: PositiveFloat
+    bandwidth: PositiveFloat
+    vector: PositiveFloat
+    kernels: PositiveFloat
 
 
 class VectorConstants(Spec):
