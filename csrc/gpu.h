@@ -32,6 +32,10 @@ typedef struct {
 
 typedef struct {
     double efficiency; /* share of the DRAM peak that a long element-wise kernel sustains */
+    double l2;         /* the same of the L2 bandwidth */
+    double kept;       /* share of L2 whose bytes the kernel need not move from or to DRAM */
+    double issue;      /* operations of scalar kernels per SM and cycle */
+    double step;       /* seconds of a block's step: load, work, store */
 } hda_gpu_vector_t;
 
 /* One GPU. All fields are doubles: an array of them crosses the boundary. Rates per second, times in seconds, sizes in bytes. */
@@ -83,10 +87,11 @@ typedef struct {
     int64_t type;
 } hda_experts_case_t;
 
-/* An element-wise kernel or a norm: bytes in all, operations in all (exponentials apart), `rows` that are reduced each over `width` elements
- * (width 0: none are). */
+/* An element-wise kernel or a norm: bytes in all, operations in all (exponentials apart; they count what a thread issues for its elements,
+ * addresses and conversions included), `rows` of `width` elements that one block each works through (width 0: spread over all SMs), and
+ * whether a row is `reduced` (1) before it is written. */
 typedef struct {
-    double read_bytes, write_bytes, ops, exps, rows, width;
+    double read_bytes, write_bytes, ops, exps, rows, width, reduced;
 } hda_vector_case_t;
 
 /* What sets a kernel's time. */

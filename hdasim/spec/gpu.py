@@ -40,6 +40,10 @@ class VectorConstants(Spec):
     """Constants of csrc/gpu_vector.c, in the order of hda_gpu_vector_t."""
 
     efficiency: PositiveFloat
+    l2: PositiveFloat
+    kept: PositiveFloat
+    issue: PositiveFloat
+    step: Seconds
 
 
 class Gpu(Spec):
