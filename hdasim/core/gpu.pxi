@@ -1,8 +1,6 @@
 # Kernels of a GPU (gpu.h), in bulk: arrays of cases in, an array of `layout.KERNEL` out. Part of _core.pyx.
 
 cdef extern from "gpu.h":
-    ctypedef struct hda_gpu_t:
-        pass
     ctypedef struct hda_gemm_case_t:
         pass
     ctypedef struct hda_heads_t:

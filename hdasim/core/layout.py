@@ -22,9 +22,10 @@ ALGORITHMS = {
 OP = np.dtype(
     [
         ("kind", "i4"), ("rows", "i4"), ("after", "i4", 2), ("sync", "i4"), ("gather", "i4"), ("elementwise", "i4"),
-        ("sync_bytes", "f8"), ("k", "i8"), ("n", "i8"), ("weight_bytes", "f8"), ("experts", "i8"), ("top_k", "i8"),
-        ("vector_ops", "f8"), ("reduce_bytes", "f8"), ("kv_heads", "i8"), ("group", "i8"), ("key_dim", "i8"), ("value_dim", "i8"),
-        ("window", "i8"), ("kv_elements", "i8"),
+        ("type", "i4"), ("sync_bytes", "f8"), ("k", "i8"), ("n", "i8"), ("weight_bytes", "f8"), ("experts", "i8"),
+        ("top_k", "i8"), ("vector_ops", "f8"), ("reduce_bytes", "f8"), ("kv_heads", "i8"), ("group", "i8"), ("key_dim", "i8"),
+        ("value_dim", "i8"), ("window", "i8"), ("kv_elements", "i8"), ("inter", "i8"), ("read_bytes", "f8"),
+        ("write_bytes", "f8"),
     ],
     align=True,
 )  # fmt: skip
@@ -62,8 +63,8 @@ VECTOR_CASE = np.dtype([(name, "f8") for name in ("read_bytes", "write_bytes", "
 #: hda_kernel_t and hda_kernel_cause_t
 KERNEL = np.dtype(
     [
-        *((name, "f8") for name in ("time", "bound", "launch", "compute", "dram", "l2", "dram_bytes", "macs", "tile_m", "tile_n")),
-        ("split", "f8"), ("waves", "f8"), ("cause", "i8"),
+        ("time", "f8"), ("bound", "f8"), ("launch", "f8"), ("compute", "f8"), ("dram", "f8"), ("l2", "f8"), ("dram_bytes", "f8"),
+        ("macs", "f8"), ("tile_m", "f8"), ("tile_n", "f8"), ("split", "f8"), ("waves", "f8"), ("cause", "i8"),
     ]
 )  # fmt: skip
 KERNEL_CAUSES = ("compute", "dram", "l2", "latency")

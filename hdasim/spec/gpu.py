@@ -4,15 +4,26 @@ The rest of the data sheet stands where every device has it: SMs are `core_count
 `systolic_array`, fp32 lanes the `vector_unit`, L2 the `global_memory`, L1 and shared memory the `local_memory`.
 """
 
+from typing import Annotated
+
+from msgspec import Meta
+
 from .base import Bytes, PositiveBytes, PositiveFloat, Seconds, Spec
+
+Rate = Annotated[float, Meta(ge=0, le=1024)]
 
 
 class TypeRates(Spec):
     """Dense multiply-accumulates of a type as multiples of those of bf16 and fp16; 0: the tensor cores do not have it."""
 
-    fp8: float = 0.0
-    int8: float = 0.0
-    fp4: float = 0.0
+    fp8: Rate = 0.0
+    int8: Rate = 0.0
+    fp4: Rate = 0.0
+
+    def of(self, name: str) -> float:
+        """Rate of a type; that of bf16, 1, where the tensor cores lack it."""
+        rate: float = getattr(self, name, 0.0)
+        return rate or 1.0
 
 
 class GemmConstants(Spec):

@@ -105,6 +105,11 @@ def load_device(source: str | Path) -> Device:
         return convert(document.data, Device)
 
 
+def load_model(name: str) -> Model:
+    """The shipped model of that name; `SpecError` lists near names if there is none."""
+    return convert(_model({"preset": name}, PRESETS), Model)
+
+
 def expanded(experiment: Experiment, folder: Path) -> str:
     """The experiment in full, without presets, as YAML text for a file in `folder`, to which its paths are relative."""
     arrival = experiment.workload.arrival
@@ -238,7 +243,7 @@ def _model(data: Any, folder: Path) -> Any:
 
 
 #: Keys beside a preset or config that change the bytes per element, whatever the config says.
-_WIDTHS = ("weight_bytes", "attention_weight_bytes", "activation_bytes", "kv_cache_bytes")
+_WIDTHS = ("weight_bytes", "attention_weight_bytes", "activation_bytes", "kv_cache_bytes", "compute_type")
 #: Keys that any config may be given, even if it leaves them to their defaults.
 COMMON_KEYS = frozenset(
     {
