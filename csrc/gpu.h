@@ -88,7 +88,8 @@ typedef struct {
 } hda_experts_case_t;
 
 /* An element-wise kernel or a norm: bytes in all, operations in all (exponentials apart; they count what a thread issues for its elements,
- * addresses and conversions included), `rows` of `width` elements that one block each works through (width 0: spread over all SMs), and
+ * addresses and conversions included), `rows` that one block each works through in `width` loads of a thread (one of an element, or of
+ * several where a kernel is vectorised; width 0: spread over all SMs), and
  * whether a row is `reduced` (1) before it is written. */
 typedef struct {
     double read_bytes, write_bytes, ops, exps, rows, width, reduced;

@@ -6,15 +6,16 @@
  *   memory = max((bytes - kept x L2) / (efficiency x DRAM), bytes / (l2 x L2 bandwidth)): L2 keeps some of what was read last and
  *            written last, whose way to DRAM falls into the next kernel's time
  *   work   = operations / (issue x SMs x clock) + exponentials
- *   rows   = ceil(width / 1024) steps of a block of 1024 threads (CUDA's largest, and what these kernels take), each a load, what is
- *            done with it and a store, one after the other; an SM runs two such blocks at a time
+ *   rows   = ceil(width / 1024) steps of a block of width threads, 64 to 1024, each a load, what is done with it and a store, one
+ *            after the other, in as many waves as 2048 threads an SM make of all blocks
  */
 #include <math.h>
 
 #include "gpu.h"
 
-#define THREADS 1024.0
-#define BLOCKS 2.0
+#define FEWEST 64.0
+#define MOST 1024.0
+#define RESIDENT 2048.0
 #define LARGEST 1.15e18 /* 2^60 */
 
 static int in_range(const hda_vector_case_t *v) {
@@ -46,8 +47,9 @@ hda_status_t hda_gpu_vector(const hda_gpu_t *gpu, const hda_vector_case_t *vecto
     if (vector->rows > 0 && vector->width > 0) {
         kernel->tile_m = 1;
         kernel->tile_n = vector->width;
-        kernel->waves = ceil(vector->rows / (BLOCKS * gpu->sm_count));
-        rows *= ceil(vector->width / THREADS) * kernel->waves;
+        const double threads = hda_fmin(MOST, hda_fmax(FEWEST, vector->width));
+        kernel->waves = ceil(vector->rows * threads / (RESIDENT * gpu->sm_count));
+        rows *= ceil(vector->width / MOST) * kernel->waves;
     }
     const double memory = hda_fmax(kernel->dram, kernel->l2);
     const double body =
