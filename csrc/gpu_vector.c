@@ -16,7 +16,7 @@
 #define FEWEST 64.0
 #define MOST 1024.0
 #define RESIDENT 2048.0
-#define LARGEST 1.15e18 /* 2^60 */
+#define LARGEST 1152921504606846976.0 /* 2^60 */
 
 static int in_range(const hda_vector_case_t *v) {
     const double sizes[] = {v->read_bytes, v->write_bytes, v->ops, v->exps, v->rows, v->width};
