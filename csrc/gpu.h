@@ -19,8 +19,32 @@ typedef struct {
     double efficiency; /* of the tensor cores in the main loop */
 } hda_gpu_gemm_t;
 
+/* Fused attention: gpu_prefill.c and gpu_decode.c say where each stands in the model. */
 typedef struct {
-    double efficiency;
+    double
+        launches; /* what a call takes beside its main kernel, in kernel launches: launch itself, cache write, scheduling metadata */
+    double efficiency; /* of the tensor cores inside a block of a tile of 128 query rows */
+    double
+        serial; /* share of the shorter of matrix products and softmax that the longer does not hide */
+    double softmax_ops; /* fp32 operations per score beside the exponential */
+    double key_block;   /* keys per step of the main loop, if shared memory has room for them */
+    double prologue;    /* seconds a prefill CTA takes outside its main loop */
+    double
+        small_tile; /* cost of a row in a tile of 64 rows, relative to one of 128, in tensor time */
+    double small_prologue; /* prologue of a tile of 64 rows, relative to one of 128 */
+    double tail; /* how much of the spread between longest and shortest CTA the last wave exposes */
+    double stream;  /* share of the DRAM peak that decode sustains */
+    double copy;    /* share of it that prefill sustains on queries, outputs and the cache write */
+    double sm_read; /* share of 64 bytes per cycle that one SM reads alone */
+    double l2_read; /* share of the L2's bandwidth that decode sustains when the cache is in L2 */
+    double l2_hold; /* share of the L2 that keeps a KV cache from one call to the next */
+    double
+        group_cta; /* seconds a decode CTA for a group of query heads takes outside its loop (tensor cores) */
+    double head_cta; /* the same for one query head (vector units) */
+    double
+        overlap; /* exponent that joins the CTAs' fixed times and streaming: 1 adds them, infinity hides the shorter */
+    double merge,
+        merge_split; /* seconds to merge the parts of a split KV cache: fixed, and per part */
 } hda_gpu_attention_t;
 
 typedef struct {
@@ -59,10 +83,12 @@ typedef struct {
     int64_t count, q_len, past;
 } hda_prompt_t;
 
-/* Fused attention on one device: heads on it, `window` 0 for full attention, `kv_bytes` per cached element. */
+/* Fused attention on one device: heads on it, `window` 0 for full attention, `kv_bytes` per cached element, `kv_elements` cached per token (0:
+ * kv_heads (key_dim + value_dim); latent attention keeps key_dim, of which the values are a part). `warm` is the share of the cache that the L2 may
+ * still hold from the call before: 1 in a benchmark that repeats one call, 0 in a model, whose weights pass through the L2 in between. */
 typedef struct {
     int64_t q_heads, kv_heads, key_dim, value_dim, window;
-    double kv_bytes;
+    double kv_bytes, kv_elements, warm;
 } hda_heads_t;
 
 /* One query token for each of `sequences`, whose contexts (the new token included) are `tokens` together and `longest` at most. */
