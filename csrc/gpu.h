@@ -130,6 +130,9 @@ typedef struct {
     int64_t cause;
 } hda_kernel_t;
 
+/* HDA_E_RANGE if something is not finite, negative, or not positive that must be: counts, rates, sizes. */
+hda_status_t hda_gpu_check(const hda_gpu_t *gpu);
+
 /* HDA_E_RANGE: a size below 1 or above 2^40, a type that is none; HDA_E_UNDEFINED: no type at least as wide is supported. */
 hda_status_t hda_gpu_gemm(const hda_gpu_t *gpu, const hda_gemm_case_t *gemm, hda_kernel_t *kernel);
 hda_status_t hda_gpu_prefill(const hda_gpu_t *gpu, const hda_heads_t *heads,
