@@ -19,32 +19,22 @@ typedef struct {
     double efficiency; /* of the tensor cores in the main loop */
 } hda_gpu_gemm_t;
 
-/* Fused attention: gpu_prefill.c and gpu_decode.c say where each stands in the model. */
+/* Fused attention; gpu_prefill.c and gpu_decode.c say where each stands in the model. Times in seconds, shares of 1. */
 typedef struct {
-    double
-        launches; /* what a call takes beside its main kernel, in kernel launches: launch itself, cache write, scheduling metadata */
+    double launches;   /* of a call in all, in times of one: its own, cache write, metadata */
     double efficiency; /* of the tensor cores inside a block of a tile of 128 query rows */
-    double
-        serial; /* share of the shorter of matrix products and softmax that the longer does not hide */
-    double softmax_ops; /* fp32 operations per score beside the exponential */
-    double key_block;   /* keys per step of the main loop, if shared memory has room for them */
-    double prologue;    /* seconds a prefill CTA takes outside its main loop */
-    double
-        small_tile; /* cost of a row in a tile of 64 rows, relative to one of 128, in tensor time */
-    double small_prologue; /* prologue of a tile of 64 rows, relative to one of 128 */
-    double tail; /* how much of the spread between longest and shortest CTA the last wave exposes */
+    double serial; /* share of the shorter of products and softmax that the longer does not hide */
+    double key_block;  /* keys per step of the main loop, if shared memory has room for them */
+    double prologue;   /* of a prefill CTA, outside its main loop */
+    double small_tile; /* products per row in a tile of 64 query rows, relative to one of 128 */
+    double tail;    /* what the last wave exposes of the difference of longest and shortest CTA */
+    double copy;    /* share of the DRAM peak for queries, outputs and the cache write of prefill */
     double stream;  /* share of the DRAM peak that decode sustains */
-    double copy;    /* share of it that prefill sustains on queries, outputs and the cache write */
-    double sm_read; /* share of 64 bytes per cycle that one SM reads alone */
-    double l2_read; /* share of the L2's bandwidth that decode sustains when the cache is in L2 */
+    double sm_read; /* share of 64 bytes per cycle that one SM reads by itself */
     double l2_hold; /* share of the L2 that keeps a KV cache from one call to the next */
-    double
-        group_cta; /* seconds a decode CTA for a group of query heads takes outside its loop (tensor cores) */
-    double head_cta; /* the same for one query head (vector units) */
-    double
-        overlap; /* exponent that joins the CTAs' fixed times and streaming: 1 adds them, infinity hides the shorter */
-    double merge,
-        merge_split; /* seconds to merge the parts of a split KV cache: fixed, and per part */
+    double group_cta; /* of a decode CTA for a group of query heads, outside its loop */
+    double head_cta;  /* of a decode CTA for one query head */
+    double merge;     /* of the parts of a split KV cache, beside what each part takes */
 } hda_gpu_attention_t;
 
 typedef struct {
