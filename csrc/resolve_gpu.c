@@ -96,7 +96,8 @@ static hda_heads_t heads_of(const hda_device_t *device, const hda_op_t *op) {
                          .key_dim = op->key_dim,
                          .value_dim = op->value_dim,
                          .window = op->window,
-                         .kv_bytes = device->kv_bytes};
+                         .kv_bytes = device->kv_bytes,
+                         .kv_elements = (double)op->kv_elements};
 }
 
 static hda_status_t prefill(hda_program_t *program, const hda_op_t *op, const rows_t *rows,
