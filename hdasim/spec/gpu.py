@@ -34,21 +34,41 @@ class GemmConstants(Spec):
 
 
 class AttentionConstants(Spec):
-    """Constants of csrc/gpu_attention.c, in the order of hda_gpu_attention_t."""
+    """Constants of csrc/gpu_prefill.c and csrc/gpu_decode.c, in the order of hda_gpu_attention_t, which says what they are."""
 
+    launches: PositiveFloat
     efficiency: PositiveFloat
+    serial: PositiveFloat
+    key_block: PositiveFloat
+    prologue: Seconds
+    small_tile: PositiveFloat
+    tail: PositiveFloat
+    copy: PositiveFloat
+    stream: PositiveFloat
+    sm_read: PositiveFloat
+    l2_hold: PositiveFloat
+    group_cta: Seconds
+    head_cta: Seconds
+    merge: Seconds
 
 
 class ExpertsConstants(Spec):
     """Constants of csrc/gpu_experts.c, in the order of hda_gpu_experts_t."""
 
     efficiency: PositiveFloat
+    bandwidth: PositiveFloat
+    vector: PositiveFloat
+    kernels: PositiveFloat
 
 
 class VectorConstants(Spec):
     """Constants of csrc/gpu_vector.c, in the order of hda_gpu_vector_t."""
 
     efficiency: PositiveFloat
+    l2: PositiveFloat
+    kept: PositiveFloat
+    issue: PositiveFloat
+    step: Seconds
 
 
 class Gpu(Spec):

@@ -1,4 +1,4 @@
-"""A layer of GPT-3 175B in eager PyTorch on four A100, operator by operator, as LLMCompass measured it (llmcompass README 4 and 5).
+"""A layer of GPT-3 175B in eager PyTorch on four A100, operator by operator, as LLMCompass measured it (its README 4 and 5).
 
 Nothing is fused: scores are written, normalised and read again. Each operator takes its kernel's time without the floor of a
 launch in a CUDA graph, and the launch that LLMCompass measured for empty operators of its kind instead. All-reduces are NCCL's.
