@@ -40,8 +40,8 @@ GPU_ATTENTION = np.dtype(
         ("head_cta", "f8"), ("merge", "f8"),
     ]
 )  # fmt: skip
-GPU_EXPERTS = np.dtype([(name, "f8") for name in ("efficiency",)])
-GPU_VECTOR = np.dtype([(name, "f8") for name in ("efficiency",)])
+GPU_EXPERTS = np.dtype([(name, "f8") for name in ("efficiency", "bandwidth", "vector", "kernels")])
+GPU_VECTOR = np.dtype([(name, "f8") for name in ("efficiency", "l2", "kept", "issue", "step")])
 GPU = np.dtype(
     [
         ("sm_count", "f8"), ("clock", "f8"), ("macs", "f8", len(TYPES)), ("lanes", "f8"), ("exps", "f8"), ("registers", "f8"),
@@ -68,7 +68,7 @@ EXPERTS_CASE = np.dtype(
         ("a_bytes", "f8"), ("b_bytes", "f8"), ("skew", "f8"), ("type", "i8"),
     ]
 )  # fmt: skip
-VECTOR_CASE = np.dtype([(name, "f8") for name in ("read_bytes", "write_bytes", "ops", "exps", "rows", "width")])
+VECTOR_CASE = np.dtype([(name, "f8") for name in ("read_bytes", "write_bytes", "ops", "exps", "rows", "width", "reduced")])
 #: hda_kernel_t and hda_kernel_cause_t
 KERNEL = np.dtype(
     [
