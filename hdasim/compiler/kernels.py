@@ -37,6 +37,7 @@ def _sampled(op: Op, m: Model) -> tuple[float, float]:
 _TRAFFIC: dict[str, _Traffic] = {
     "input_norm": _copied(2, 2), "post_norm": _copied(2, 2), "final_norm": _copied(2, 2),
     "q_a_norm": _copied(1, 1), "kv_a_norm": _copied(1, 1), "rotary": _copied(1, 1),
+    "qk_norm": _copied(1, 1),
     "activation": _activated, "shared_activation": _activated, "routing": _routed, "sampling": _sampled,
 }  # fmt: skip
 

@@ -75,8 +75,10 @@ def _projections(ctx: Context) -> list[Op]:
     m, s = ctx.model, ctx.shard
     k, n = ctx.column(m.hidden_size, (s.heads + 2 * s.kv_heads) * m.head_dim)
     ops = [ctx.attention_linear("qkv_proj", ("input_norm",), k, n)]
+    if m.qk_norm:
+        ops.append(_elementwise("qk_norm", ("qkv_proj",), (s.heads + s.kv_heads) * m.head_dim, norm_ops(m.norm)))
     if m.rotary_dim:
-        ops.append(_elementwise("rotary", ("qkv_proj",), (s.heads + s.kv_heads) * m.rotary_dim, ROTARY_OPS))
+        ops.append(_elementwise("rotary", (ops[-1].name,), (s.heads + s.kv_heads) * m.rotary_dim, ROTARY_OPS))
     return ops
 
 

@@ -135,7 +135,12 @@ def _shape(config: Config, classic: bool) -> Fields:
         "activation": _typed(config, "hidden_act", "gelu" if classic else "silu", "a text such as 'silu'"),
         "norm": "layernorm" if classic else "rmsnorm",
         "tie_word_embeddings": _flag(config, "tie_word_embeddings", tied),
+        "qk_norm": config.get("model_type", "") in _QK_NORM,
     }
+
+
+#: Families that normalise every head of queries and keys.
+_QK_NORM = ("qwen3", "qwen3_moe", "gemma3_text")
 
 
 def _experts(config: Config, is_moe: Callable[[int], bool], width: str = "moe_intermediate_size") -> Fields:

@@ -41,6 +41,8 @@ class Model(Spec, frozen=True, cache_hash=True):
         FFN width of a dense layer, of one expert, and of all shared experts together.
     gated
         The FFN has three matrices (gate, up, down) instead of two.
+    qk_norm
+        Each head of queries and keys is normalised before it is rotated.
     rotary_dim, position_embeddings
         Rotated elements per head (0 when none) and rows of a learned position table.
     head_dim, v_head_dim
@@ -66,6 +68,7 @@ class Model(Spec, frozen=True, cache_hash=True):
     intermediate_size: Count
     layers: tuple[Layer, ...]
     gated: bool = True
+    qk_norm: bool = False
     activation: str = "silu"
     norm: Literal["rmsnorm", "layernorm"] = "rmsnorm"
     parallel_attention: bool = False

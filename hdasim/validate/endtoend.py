@@ -5,7 +5,8 @@ That time is fitted on BLOOM-176B, which has 70 layers of 15 launches (two norms
 all-reduces, two biases and two residuals on their own), and used for Llama-2-70B, whose launches are those of our operators.
 Prompts of a batch ran one after the other: the table's time of B prompts is about B times that of one.
 
-Servers: as soon as a request ends its client sends the next, all of one length. Schedulers are those that the servers have by
+Servers: as soon as a request ends its client sends the next. Rows with a date are InferenceMAX's, which draws lengths evenly from
+0.8 of the nominal ones to those; the others have one length. Schedulers are those that the servers have by
 default: vLLM's, TensorRT-LLM's, which is alike but for whole prompts, and SGLang's, which runs prompts before decodes.
 """
 
@@ -22,7 +23,7 @@ from ..spec.experiment import Experiment
 from ..spec.load import load_device, load_model
 from ..spec.model import Model
 from ..spec.serving import Serving
-from ..spec.workload import ConcurrencyArrival, FixedLengths, Workload
+from ..spec.workload import ConcurrencyArrival, FixedLengths, Lengths, QuantileLengths, Workload
 
 #: Seconds in which the host launches a kernel: the median token time of BLOOM-176B with one request, / (70 x 15).
 HOSTS = {"a100": 49.35e-3 / 1050, "h100": 36.15e-3 / 1050}
@@ -119,7 +120,8 @@ def server(cells: Cells) -> Outcome:
     gpu = cells["system"].partition("_")[0]
     try:
         result = simulate(
-            _experiment(gpu, model, serving, clients, _count(cells, "isl"), _count(cells, "osl")), keep_steps=False
+            _experiment(gpu, model, serving, clients, _count(cells, "isl"), _count(cells, "osl"), bool(cells["measured"])),
+            keep_steps=False,
         ).summary
     except (SpecError, CapacityError) as error:
         return Outcome(refused=str(error))
@@ -132,9 +134,9 @@ def server(cells: Cells) -> Outcome:
     )
 
 
-def _experiment(gpu: str, model: Model, serving: Serving, clients: int, isl: int, osl: int) -> Experiment:
-    workload = Workload(
-        arrival=ConcurrencyArrival(clients=clients), lengths=FixedLengths(input_len=isl, output_len=osl),
-        num_prompts=WAVES * clients,
-    )  # fmt: skip
+def _experiment(gpu: str, model: Model, serving: Serving, clients: int, isl: int, osl: int, drawn: bool = False) -> Experiment:
+    lengths: Lengths = FixedLengths(input_len=isl, output_len=osl)
+    if drawn:
+        lengths = QuantileLengths(input=((0, int(0.8 * isl)), (1, isl)), output=((0, int(0.8 * osl)), (1, osl)))
+    workload = Workload(arrival=ConcurrencyArrival(clients=clients), lengths=lengths, num_prompts=WAVES * clients)
     return Experiment(device=load_device(gpu), model=model, serving=serving, workload=workload)
