@@ -16,7 +16,21 @@ typedef enum {
 
 /* Constants of a generation; which data they were fitted on says the generation's preset, what they mean the kernel's file. */
 typedef struct {
-    double efficiency; /* of the tensor cores in the main loop */
+    double efficiency; /* of the tensor cores in the main loop of a large tile */
+    double
+        feed; /* shared-memory operand feed that the main loop does not hide, in cycles per tile row and column and 128 B of k */
+    double step;       /* cycles that one step of the main loop takes beside its products */
+    double stages;     /* steps of 128 B of k that a block keeps in flight at most */
+    double dram_share; /* of the DRAM peak that long streams sustain */
+    double l2_share;   /* of the L2 peak */
+    double sm_bytes;   /* bytes per cycle that one SM reads from L2 */
+    double
+        start; /* seconds from a block's start to its first load, and from its last product to its end */
+    double turn;  /* share of a block's start and end that is not hidden behind other blocks */
+    double split; /* seconds that combining the parts of a split k takes beside their traffic */
+    double fine;  /* 1: a tile may have any multiple of 16 rows of tokens, 0: powers of two */
+    double vector_share; /* of the fp32 lanes' peak in the kernel without tensor cores */
+    double l2_held;      /* share of L2 that keeps data from one kernel to the next */
 } hda_gpu_gemm_t;
 
 typedef struct {
@@ -51,6 +65,10 @@ typedef struct {
 typedef struct {
     int64_t m, n, k;
     double a_bytes, b_bytes, c_bytes;
+    double
+        source_bytes; /* per element of A before a kernel that converts it to a_bytes; 0: there is none */
+    double
+        between; /* bytes that other work touches between two uses of B; so much more than L2: B comes from DRAM */
     int64_t type;
 } hda_gemm_case_t;
 
