@@ -49,6 +49,7 @@ typedef struct {
     double output_tiles; /* parts in which its results appear, at most; 0: all at the end */
     double narrow;       /* parts in which the array works off each fold of columns; 0: one */
     double macs[2], useful_macs, p2p_bytes, p2p_least;
+    double compute_least; /* seconds that the useful operations take at the peak rate */
 } work_t;
 
 typedef struct {
@@ -59,6 +60,7 @@ typedef struct {
 /* The rows of this step, by what they stand for. */
 typedef struct {
     int64_t tokens, emit, decode, latent, group;
+    int64_t longest; /* past tokens of the decoding sequence that has the most */
     int64_t
         exchanged; /* of all-to-alls between ranks: `group`, or if that is more, this one's tokens for each rank */
     const hda_batch_t *batch;
@@ -119,6 +121,8 @@ struct hda_program {
     int64_t group, exchanged; /* rows for which `fresh` has them */
     int64_t *context_tokens, *context_pages;
     collective_memo_t collectives;
+    hda_prompt_t *prompts; /* of this step, for a GPU */
+    int64_t prompt_room;
     double *state; /* execution state of execute.c */
 };
 

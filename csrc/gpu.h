@@ -16,21 +16,17 @@ typedef enum {
 
 /* Constants of a generation; which data they were fitted on says the generation's preset, what they mean the kernel's file. */
 typedef struct {
-    double efficiency; /* of the tensor cores in the main loop of a large tile */
-    double
-        feed; /* shared-memory operand feed that the main loop does not hide, in cycles per tile row and column and 128 B of k */
-    double step;       /* cycles that one step of the main loop takes beside its products */
-    double stages;     /* steps of 128 B of k that a block keeps in flight at most */
-    double dram_share; /* of the DRAM peak that long streams sustain */
-    double l2_share;   /* of the L2 peak */
-    double sm_bytes;   /* bytes per cycle that one SM reads from L2 */
-    double
-        start; /* seconds from a block's start to its first load, and from its last product to its end */
-    double turn;  /* share of a block's start and end that is not hidden behind other blocks */
-    double split; /* seconds that combining the parts of a split k takes beside their traffic */
-    double fine;  /* 1: a tile may have any multiple of 16 rows of tokens, 0: powers of two */
-    double vector_share; /* of the fp32 lanes' peak in the kernel without tensor cores */
-    double l2_held;      /* share of L2 that keeps data from one kernel to the next */
+    double efficiency; /* of the tensor cores in the main loop */
+    double feed;       /* cycles per row and column of a tile and step of k that operands take beside products */
+    double step;       /* cycles of a step of k, 128 bytes of it, beside those; blocks of an SM share them */
+    double stages;     /* steps of k that a block keeps in flight at most */
+    double dram_share; /* of the DRAM peak, of long streams */
+    double l2_share;   /* of the L2 peak, of operands that L2 holds */
+    double sm_bytes;   /* bytes per cycle that one SM loads */
+    double turn;       /* share of a block's start and end that other blocks do not hide */
+    double split;      /* seconds of combining the parts of a split k, beside their traffic */
+    double l2_held;    /* share of L2 that keeps operands from one kernel to the next */
+    double fine;       /* 1: a tile has any multiple of 8 rows of tokens; 0: a power of two */
 } hda_gpu_gemm_t;
 
 typedef struct {
@@ -61,14 +57,13 @@ typedef struct {
     hda_gpu_vector_t vector;
 } hda_gpu_t;
 
-/* C[m, n] = A[m, k] B[k, n]; bytes per element. `type` is what the tensor cores compute in: weights of fewer bytes are widened on the way. */
+/* C[m, n] = A[m, k] B[k, n]; bytes per element. `type` is what the tensor cores compute in: weights of fewer bytes are widened on the way.
+ * `source_bytes`: A has this many before a kernel that converts it to `a_bytes`, 0: there is none. `copies`: matrices like B that are used in
+ * turn, so that B is in L2 if all of them fit; 0: B comes from DRAM, as the weights of a model with many layers do. */
 typedef struct {
     int64_t m, n, k;
     double a_bytes, b_bytes, c_bytes;
-    double
-        source_bytes; /* per element of A before a kernel that converts it to a_bytes; 0: there is none */
-    double
-        between; /* bytes that other work touches between two uses of B; so much more than L2: B comes from DRAM */
+    double source_bytes, copies;
     int64_t type;
 } hda_gemm_case_t;
 
@@ -121,6 +116,9 @@ typedef struct {
     double tile_m, tile_n, split, waves;
     int64_t cause;
 } hda_kernel_t;
+
+/* HDA_E_RANGE if something is not finite, negative, or not positive that must be: counts, rates, sizes. */
+hda_status_t hda_gpu_check(const hda_gpu_t *gpu);
 
 /* HDA_E_RANGE: a size below 1 or above 2^40, a type that is none; HDA_E_UNDEFINED: no type at least as wide is supported. */
 hda_status_t hda_gpu_gemm(const hda_gpu_t *gpu, const hda_gemm_case_t *gemm, hda_kernel_t *kernel);

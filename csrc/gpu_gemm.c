@@ -55,7 +55,7 @@ static plan_t plan(const work_t *w, const tile_t *t0, double split, double resid
     double feed = q->feed * (t->m + t->n) / g->clock;
     double read = step_bytes / w->sm_read;
     double work = fmax(product + feed, read) + q->step / g->clock / resident;
-    double wait = w->latency / stages + q->step / g->clock;
+    double wait = w->latency / stages;
     double rounds = floor(per_sm / resident), rest = per_sm - rounds * resident;
     double loop = rounds * fmax(resident * work, wait);
     if (rest > 0) loop += fmax(rest * work, wait);
@@ -63,7 +63,7 @@ static plan_t plan(const work_t *w, const tile_t *t0, double split, double resid
     plan_t p;
     double tile_out = t->m * t->n * (split > 1 ? 4 : w->c) / w->sm_read;
     double ends = w->latency - g->l2_latency + resident * tile_out;
-    double between = (turns - 1) * (q->start + w->latency + resident * tile_out) * q->turn;
+    double between = (turns - 1) * (w->latency + resident * tile_out) * q->turn;
     p.compute = loop * steps + between;
     /* L2: every block reads its strips */
     double outputs = w->m * w->n;
@@ -107,7 +107,7 @@ hda_status_t hda_gpu_gemm(const hda_gpu_t *gpu, const hda_gemm_case_t *gemm, hda
     double a = w.m * w.k * w.a, b = w.n * w.k * w.b, c = w.m * w.n * w.c;
     double held = gpu->l2_size * q->l2_held;
     double own = a + b + c;
-    double b_hit = clamp((1.15 * held - own - gemm->between) / (0.15 * held), 0, 1);
+    double b_hit = clamp((1.15 * held - (gemm->copies > 0 ? own + (gemm->copies - 1) * b : INFINITY)) / (0.15 * held), 0, 1);
     double ac_hit = clamp((1.15 * held - own) / (0.15 * held), 0, 1);
     w.unique = own;
     w.read_dram = a * (1 - ac_hit) + b * (1 - b_hit);
@@ -139,7 +139,7 @@ hda_status_t hda_gpu_gemm(const hda_gpu_t *gpu, const hda_gemm_case_t *gemm, hda
     }
     if (gemm->m == 1) { /* without tensor cores */
         plan_t p = {.tile_m = w.m, .tile_n = 1, .split = 1, .waves = 1};
-        p.compute = w.m * w.n * w.k / (gpu->sm_count * gpu->lanes * gpu->clock * q->vector_share);
+        p.compute = w.m * w.n * w.k / (gpu->sm_count * gpu->lanes * gpu->clock * 0.25);
         p.l2 = own / fmin(w.l2_bw, w.sm_read * gpu->sm_count);
         p.dram = (w.read_dram + w.write_dram) / w.dram_bw;
         p.time = w.latency - gpu->l2_latency + join(p.compute, p.l2, p.dram);
@@ -157,8 +157,7 @@ hda_status_t hda_gpu_gemm(const hda_gpu_t *gpu, const hda_gemm_case_t *gemm, hda
     kernel->waves = best.waves;
     kernel->macs = w.m * w.n * w.k;
     kernel->dram_bytes = own;
-    kernel->bound = fmax(kernel->macs / (w.macs * gpu->sm_count),
-                         (w.read_dram + w.write_dram) / gpu->dram_bandwidth);
+    kernel->bound = fmax(kernel->macs / (w.macs * gpu->sm_count), (w.read_dram + w.write_dram) / gpu->dram_bandwidth);
     kernel->cause = HDA_KERNEL_COMPUTE;
     return HDA_OK;
 }

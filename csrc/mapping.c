@@ -47,6 +47,10 @@ static void enter(finalist_t *finalists, int *count, finalist_t entry) {
 
 static hda_status_t rank_grids(hda_program_t *program, int32_t kind, int64_t count,
                                finalist_t *finalists, int *finalist_count) {
+    if (program->device.gpu.sm_count > 0) { /* a kernel has all SMs, and a grid of its own */
+        enter(finalists, finalist_count, (finalist_t){.grid = {.rows = 1, .cols = 1}});
+        return HDA_OK;
+    }
     const int64_t cores = program->device.core_count;
     const int coarse = program->device.shared || cores > 256; /* fewer candidates */
     const double rate = program->device.dram.bandwidth * program->device.dram.maximum;

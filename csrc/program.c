@@ -33,6 +33,9 @@ static int bad_op(const hda_op_t *op) {
     if (op->kind == HDA_OP_PREFILL_ATTENTION || op->kind == HDA_OP_DECODE_ATTENTION)
         return !within(op->kv_heads, 1) || !within(op->group, 1) || !within(op->key_dim, 1) ||
                !within(op->value_dim, 1) || op->kv_elements < 1 || op->window < 0;
+    if (!natural(op->read_bytes) || !natural(op->write_bytes) || op->inter < 0 ||
+        op->inter > WIDEST || op->type < 0 || op->type >= HDA_TYPE_COUNT)
+        return 1;
     if (op->kind != HDA_OP_LINEAR && op->kind != HDA_OP_EXPERTS) return 0;
     if (op->k < 1 || op->n < 1 || op->n > limit / op->k || !positive(op->weight_bytes)) return 1;
     return op->kind == HDA_OP_EXPERTS &&
@@ -106,6 +109,7 @@ static int bad_device(const hda_device_t *d) {
         (d->rank_count > 1 &&
          bad_network(d, &d->expert_links, d->expert_measured, d->rank_count * d->device_count)))
         return 1;
+    if (d->gpu.sm_count > 0 && hda_gpu_check(&d->gpu) != HDA_OK) return 1;
     return !d->shared && (hda_noc_check(&d->noc) != HDA_OK || d->noc.node_count < d->core_count);
 }
 
@@ -190,7 +194,8 @@ void hda_program_destroy(hda_program_t *program) {
                      program->fresh,         program->context_tokens,
                      program->context_pages, program->exact,
                      program->state,         program->collectives.table,
-                     program->measured,      program->expert_measured};
+                     program->measured,      program->expert_measured,
+                     program->prompts};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) free(owned[i]);
     free(program);
 }

@@ -3,6 +3,7 @@
 #define HDA_PROGRAM_H
 
 #include "dram.h"
+#include "gpu.h"
 #include "hda.h"
 #include "links.h"
 #include "mactree.h"
@@ -81,6 +82,8 @@ typedef struct {
     double launch_overhead;        /* seconds before each operator */
     double activation_bytes;       /* bytes per activation element */
     double kv_bytes;               /* bytes per element of the KV cache */
+    hda_gpu_t
+        gpu; /* sm_count > 0: operators are kernels of this GPU, and what is said of cores above is not used */
 } hda_device_t;
 
 typedef enum {
@@ -123,6 +126,7 @@ typedef struct {
     int32_t sync;     /* collective between devices after it */
     int32_t gather;   /* its input is all-gathered between cores first */
     int32_t elementwise; /* vector: results follow from the parts of the input that are there */
+    int32_t type;        /* hda_type_t in which a GPU's tensor cores compute a GEMM */
     double sync_bytes;   /* bytes per row of the whole synchronised tensor */
     int64_t k, n;        /* GEMM sizes; vector: n elements per row; load/store: n bytes per row */
     double weight_bytes; /* bytes per weight */
@@ -135,6 +139,9 @@ typedef struct {
     int64_t key_dim, value_dim;
     int64_t window;      /* 0: full attention */
     int64_t kv_elements; /* cached elements read per token */
+    int64_t
+        inter; /* EXPERTS on a GPU, which fuses their layer: the intermediate size of an expert on this device; n counts all its matrices */
+    double read_bytes, write_bytes; /* vector on a GPU: bytes per row that the kernel moves */
 } hda_op_t;
 
 /* Operators first .. first + count - 1 run in order; blocks follow each other. */

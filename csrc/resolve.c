@@ -134,12 +134,24 @@ static hda_status_t resolve_vector(hda_program_t *program, const hda_op_t *op, i
     return HDA_OK;
 }
 
+/* Rows whose results the exchange between devices after an operator carries. */
+static int64_t exchanged_rows(const hda_op_t *op, const rows_t *rows, int64_t op_rows) {
+    if (op->kind == HDA_OP_PREFILL_ATTENTION) return rows->tokens - rows->decode;
+    if (op->kind == HDA_OP_DECODE_ATTENTION) return rows->decode;
+    const int between_ranks = op->rows == HDA_ROWS_GROUP && op->sync == HDA_SYNC_ALL_TO_ALL;
+    return between_ranks ? rows->exchanged : op_rows;
+}
+
 static hda_status_t resolve(hda_program_t *program, const hda_op_t *op, const rows_t *rows,
                             int64_t op_rows, grid_t grid, int64_t core, int estimate,
                             work_t *work) {
     *work = (work_t){.unit_cause = {HDA_BY_SA, HDA_BY_MT, HDA_BY_VU},
                      .feed_cause = HDA_BY_DRAM,
                      .output_tiles = 1};
+    if (program->device.gpu.sm_count > 0) {
+        TRY(resolve_kernel(program, op, rows, op_rows, work));
+        return resolve_sync(program, op, exchanged_rows(op, rows, op_rows), estimate, work);
+    }
     if (op->kind == HDA_OP_PREFILL_ATTENTION)
         return resolve_prefill(program, op, rows, core, estimate, work);
     if (op->kind == HDA_OP_DECODE_ATTENTION)
@@ -153,16 +165,15 @@ static hda_status_t resolve(hda_program_t *program, const hda_op_t *op, const ro
         TRY(resolve_vector(program, op, op_rows, grid, core, estimate, work));
     else
         work->unique_bytes = work->dram_bytes = (double)op_rows * (double)op->n;
-    const int between_ranks = op->rows == HDA_ROWS_GROUP && op->sync == HDA_SYNC_ALL_TO_ALL;
-    return resolve_sync(program, op, between_ranks ? rows->exchanged : op_rows, estimate, work);
+    return resolve_sync(program, op, exchanged_rows(op, rows, op_rows), estimate, work);
 }
 
 hda_status_t engine_resolve(hda_program_t *program, const hda_op_t *op, const rows_t *rows,
                             int64_t op_rows, grid_t grid, int64_t core, int estimate,
                             work_t *work) {
     TRY(resolve(program, op, rows, op_rows, grid, core, estimate, work));
-    work->idle = !(work->dram_bytes > 0) && !(work->unit[0] > 0) && !(work->unit[1] > 0) &&
-                 !(work->unit[2] > 0) && !(work->sync.tiles > 0) && !(work->gather.tiles > 0) &&
-                 !(work->merge.tiles > 0);
+    work->idle = !(work->dram_bytes > 0) && !(work->feed_time > 0) && !(work->unit[0] > 0) &&
+                 !(work->unit[1] > 0) && !(work->unit[2] > 0) && !(work->sync.tiles > 0) &&
+                 !(work->gather.tiles > 0) && !(work->merge.tiles > 0);
     return HDA_OK;
 }

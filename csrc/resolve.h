@@ -51,4 +51,8 @@ hda_status_t resolve_prefill(hda_program_t *program, const hda_op_t *op, const r
 hda_status_t resolve_decode(hda_program_t *program, const hda_op_t *op, const rows_t *rows,
                             int64_t core, int estimate, work_t *work);
 
+/* resolve_gpu.c: an operator as a GPU's kernel */
+hda_status_t resolve_kernel(hda_program_t *program, const hda_op_t *op, const rows_t *rows,
+                            int64_t op_rows, work_t *work);
+
 #endif

@@ -47,6 +47,7 @@ static hda_status_t count_rows(hda_program_t *program, const hda_batch_t *batch,
         if (q == 1 && past > 0) {
             rows->decode++;
             tokens += past;
+            rows->longest = hda_max64(rows->longest, past);
             pages += past / program->page + 1;
         } else {
             prefill_context += past + q;
@@ -192,7 +193,7 @@ static hda_status_t resolve_exact(hda_program_t *program, const rows_t *rows) {
 static void total(const hda_program_t *program, double utilization, hda_step_t *step,
                   hda_op_step_t *per_op) {
     const hda_device_t *device = &program->device;
-    double unique = 0, useful = 0, links = 0;
+    double unique = 0, useful = 0, least = 0, links = 0;
     for (int64_t i = 0; i < program->op_count; i++) {
         const work_t *work = program->work[i];
         const double times = program->repeat[i];
@@ -212,6 +213,7 @@ static void total(const hda_program_t *program, double utilization, hda_step_t *
         step->p2p_bytes += times * work->p2p_bytes;
         unique += times * work->unique_bytes;
         useful += times * work->useful_macs;
+        least += times * work->compute_least;
         links += times * work->p2p_least;
         if (per_op == NULL) continue;
         for (int u = 0; u < HDA_UNIT_COUNT; u++) per_op[i].unit_time[u] = times * unit[u];
@@ -227,7 +229,8 @@ static void total(const hda_program_t *program, double utilization, hda_step_t *
     }
     const int64_t per_core = device->array.rows * device->array.cols * device->array.lanes +
                              (device->tree.lanes ? device->tree.width * device->tree.lanes : 0);
-    step->bound_by[0] = useful / ((double)(per_core * device->core_count) * device->frequency);
+    const double peak = (double)(per_core * device->core_count) * device->frequency;
+    step->bound_by[0] = device->gpu.sm_count > 0 ? least : useful / peak;
     step->bound_by[1] = unique / device->dram.bandwidth;
     step->bound_by[2] = links;
     step->bound = hda_fmax(hda_fmax(step->bound_by[0], step->bound_by[1]), step->bound_by[2]);

@@ -13,7 +13,7 @@ class Op:
 
     `kind`, `rows`, `sync` are the words of `core.layout`. `after` names operators of the same block (or "input": the previous
     block). GEMMs are rows x `k` by `k` x `n`. Bytes are per device, `sync_bytes` per row of what the `sync` is about. Fields
-    mirror ``hda_op_t`` in csrc/program.h.
+    mirror ``hda_op_t`` in csrc/program.h; `type`, `inter`, `read_bytes` and `write_bytes` are of a GPU's kernels.
     """
 
     name: str
@@ -37,6 +37,10 @@ class Op:
     value_dim: int = 0
     window: int = 0
     kv_elements: int = 0
+    type: str = "bf16"
+    inter: int = 0
+    read_bytes: float = 0.0
+    write_bytes: float = 0.0
 
     @property
     def weight_size(self) -> float:

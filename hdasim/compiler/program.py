@@ -11,6 +11,7 @@ from ..errors import CapacityError, SpecError
 from ..spec.experiment import Experiment
 from ..spec.model import Layer, Model
 from ..spec.serving import Serving
+from .kernels import kernels
 from .layers import Context, epilogue_block, layer_block, link_block, prologue_block
 from .ops import Op
 from .parallel import expert_ranks, shard, stage_sizes
@@ -86,13 +87,15 @@ class CompiledProgram:
 
 
 _PLAIN = ("sync_bytes", "k", "n", "weight_bytes", "experts", "top_k", "vector_ops", "reduce_bytes", "kv_heads", "group",
-          "key_dim", "value_dim", "window", "kv_elements", "gather", "elementwise")  # fmt: skip
+          "key_dim", "value_dim", "window", "kv_elements", "gather", "elementwise", "inter", "read_bytes",
+          "write_bytes")  # fmt: skip
 
 
 def _encode(op: Op, index: dict[str, int], record: np.ndarray) -> None:
     record["kind"] = layout.OP_KINDS[op.kind]
     record["rows"] = layout.ROWS[op.rows]
     record["sync"] = layout.SYNCS[op.sync]
+    record["type"] = layout.TYPES[op.type]
     after = [index[name] for name in op.after]
     if len(after) > 2:
         raise ValueError(f"{op.name} waits for {len(after)} operators; the engine takes two")
@@ -131,6 +134,8 @@ def compile_program(experiment: Experiment, stage: Stage | None = None) -> Compi
     model, serving, device = experiment.model, experiment.serving, experiment.device
     stage = stage or Stage(model.layers)
     _check_weights(experiment)
+    if device.gpu is not None and serving.tp_method != "megatron":
+        raise SpecError(f"{serving.tp_method} is not what GPU libraries do; use megatron", ("serving", "tp_method"))
     ctx = Context(
         model,
         shard(model, serving),
@@ -144,7 +149,7 @@ def compile_program(experiment: Experiment, stage: Stage | None = None) -> Compi
     def add(pattern: list[tuple[str, list[Op]]], repeat: int = 1, layers: int = 0) -> None:
         start = len(blocks)
         names.extend(name for name, _ in pattern)
-        blocks.extend(tuple(block) for _, block in pattern)
+        blocks.extend(tuple(kernels(block, model) if device.gpu else block) for _, block in pattern)
         segments.append(Segment(tuple(range(start, len(blocks))), repeat, layers))
 
     if stage.first:

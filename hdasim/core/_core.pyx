@@ -4,7 +4,7 @@
 import numpy as np
 
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from ..errors import CoreError
 from . import layout
@@ -100,6 +100,10 @@ cdef extern from "schedule.h":
     hda_status_t hda_schedule_collective(hda_schedule_t *, const hda_group_t *, hda_collective_t, hda_algorithm_t,
                                          int64_t) nogil
 
+cdef extern from "gpu.h":
+    ctypedef struct hda_gpu_t:
+        pass
+
 cdef extern from "program.h":
     ctypedef struct hda_device_t:
         double frequency
@@ -120,6 +124,7 @@ cdef extern from "program.h":
         hda_links_t expert_links
         const double *expert_measured
         double launch_overhead, activation_bytes, kv_bytes
+        hda_gpu_t gpu
     ctypedef struct hda_op_t:
         pass
     ctypedef struct hda_block_t:
@@ -419,6 +424,11 @@ cdef class Program:
         d.dataflow, d.p2p_bandwidth, d.links = device["dataflow"], device["p2p_bandwidth"], links.links
         d.launch_overhead = device["launch_overhead"]
         d.activation_bytes, d.kv_bytes = device["activation_bytes"], device["kv_bytes"]
+        gpu = device.get("gpu")
+        if gpu is None:
+            memset(&d.gpu, 0, sizeof(hda_gpu_t))
+        else:
+            d.gpu = (<const hda_gpu_t *>_address(gpu, layout.GPU, 1))[0]
         measured = device["measured"]
         d.measured = NULL if measured is None else <const double *>_address(
             measured, np.float64, HDA_MEASURED_KINDS * HDA_MEASURED_SIZES)
@@ -465,6 +475,7 @@ cdef class Program:
         return result[0]
 
 
+include "gpu.pxi"
 include "profile.pxi"
 
 

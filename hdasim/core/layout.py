@@ -22,12 +22,52 @@ ALGORITHMS = {
 OP = np.dtype(
     [
         ("kind", "i4"), ("rows", "i4"), ("after", "i4", 2), ("sync", "i4"), ("gather", "i4"), ("elementwise", "i4"),
-        ("sync_bytes", "f8"), ("k", "i8"), ("n", "i8"), ("weight_bytes", "f8"), ("experts", "i8"), ("top_k", "i8"),
-        ("vector_ops", "f8"), ("reduce_bytes", "f8"), ("kv_heads", "i8"), ("group", "i8"), ("key_dim", "i8"), ("value_dim", "i8"),
-        ("window", "i8"), ("kv_elements", "i8"),
+        ("type", "i4"), ("sync_bytes", "f8"), ("k", "i8"), ("n", "i8"), ("weight_bytes", "f8"), ("experts", "i8"),
+        ("top_k", "i8"), ("vector_ops", "f8"), ("reduce_bytes", "f8"), ("kv_heads", "i8"), ("group", "i8"), ("key_dim", "i8"),
+        ("value_dim", "i8"), ("window", "i8"), ("kv_elements", "i8"), ("inter", "i8"), ("read_bytes", "f8"),
+        ("write_bytes", "f8"),
     ],
     align=True,
 )  # fmt: skip
+#: hda_type_t
+TYPES = {"bf16": 0, "fp8": 1, "int8": 2, "fp4": 3}
+#: hda_gpu_t and the constants in it
+GPU_GEMM = np.dtype([(name, "f8") for name in ("efficiency",)])
+GPU_ATTENTION = np.dtype([(name, "f8") for name in ("efficiency",)])
+GPU_EXPERTS = np.dtype([(name, "f8") for name in ("efficiency",)])
+GPU_VECTOR = np.dtype([(name, "f8") for name in ("efficiency",)])
+GPU = np.dtype(
+    [
+        ("sm_count", "f8"), ("clock", "f8"), ("macs", "f8", len(TYPES)), ("lanes", "f8"), ("exps", "f8"), ("registers", "f8"),
+        ("shared_memory", "f8"), ("l2_size", "f8"), ("l2_bandwidth", "f8"), ("l2_latency", "f8"), ("dram_bandwidth", "f8"),
+        ("dram_latency", "f8"), ("launch", "f8"), ("gemm", GPU_GEMM), ("attention", GPU_ATTENTION), ("experts", GPU_EXPERTS),
+        ("vector", GPU_VECTOR),
+    ]
+)  # fmt: skip
+#: hda_gemm_case_t, hda_heads_t, hda_prompt_t, hda_decode_t, hda_experts_case_t, hda_vector_case_t
+GEMM_CASE = np.dtype(
+    [("m", "i8"), ("n", "i8"), ("k", "i8"), ("a_bytes", "f8"), ("b_bytes", "f8"), ("c_bytes", "f8"), ("type", "i8")]
+)
+HEADS = np.dtype(
+    [("q_heads", "i8"), ("kv_heads", "i8"), ("key_dim", "i8"), ("value_dim", "i8"), ("window", "i8"), ("kv_bytes", "f8")]
+)
+PROMPT = np.dtype([("count", "i8"), ("q_len", "i8"), ("past", "i8")])
+DECODE = np.dtype([("sequences", "i8"), ("tokens", "f8"), ("longest", "f8")])
+EXPERTS_CASE = np.dtype(
+    [
+        ("tokens", "i8"), ("hidden", "i8"), ("inter", "i8"), ("top_k", "i8"), ("experts", "i8"), ("own", "i8"),
+        ("a_bytes", "f8"), ("b_bytes", "f8"), ("skew", "f8"), ("type", "i8"),
+    ]
+)  # fmt: skip
+VECTOR_CASE = np.dtype([(name, "f8") for name in ("read_bytes", "write_bytes", "ops", "exps", "rows", "width")])
+#: hda_kernel_t and hda_kernel_cause_t
+KERNEL = np.dtype(
+    [
+        ("time", "f8"), ("bound", "f8"), ("launch", "f8"), ("compute", "f8"), ("dram", "f8"), ("l2", "f8"), ("dram_bytes", "f8"),
+        ("macs", "f8"), ("tile_m", "f8"), ("tile_n", "f8"), ("split", "f8"), ("waves", "f8"), ("cause", "i8"),
+    ]
+)  # fmt: skip
+KERNEL_CAUSES = ("compute", "dram", "l2", "latency")
 #: hda_block_t and hda_segment_t
 BLOCK = np.dtype([("first", "i4"), ("count", "i4")])
 SEGMENT = np.dtype([("first", "i4"), ("count", "i4"), ("repeat", "i4"), ("layers", "i4")])

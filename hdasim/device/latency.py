@@ -14,7 +14,9 @@ from ..errors import SpecError
 from ..noc.topology import device_network
 from ..spec.experiment import Experiment
 from ..spec.hardware import ConstantUtilization, Device, LogUtilization
+from .allreduce import all_reduce_seconds
 from .collectives import collective_seconds
+from .gpu import record
 from .links import network as links
 
 _DRAM_KINDS = {"constant": 0, "log": 1, "overhead": 2}
@@ -168,7 +170,10 @@ def _measured(device: Device, count: int) -> np.ndarray | None:
         return None
     sizes = 2.0 ** (np.arange(MEASURED_SIZES) / 4)
     ops = ("all_reduce", "all_gather", "alltoall", "send_recv", "reduce_scatter")
-    return np.concatenate([collective_seconds(device.p2p, op, max(count, 2), sizes) for op in ops])
+    times = [collective_seconds(device.p2p, op, max(count, 2), sizes) for op in ops]
+    if device.gpu is not None:
+        times[0] = all_reduce_seconds(device.p2p, max(count, 2), sizes)
+    return np.concatenate(times)
 
 
 def _fields(experiment: Experiment) -> dict[str, Any]:
@@ -199,5 +204,5 @@ def _fields(experiment: Experiment) -> dict[str, Any]:
         "prefetch": device.prefetch,
         "activation_bytes": model.activation_bytes,
         "kv_bytes": model.kv_cache_bytes,
+        "gpu": record(device) if device.gpu is not None else None,
     }
-

@@ -28,6 +28,7 @@ INPUTS = ("topology", "router_cfg", "packet_flits")
 OPTIONAL = ("num_vcs", "vc_buf_flits")
 LOADS = ("max_inject_flits", "max_eject_flits", "max_link_flits", "flit_hops")
 
+
 @dataclass(frozen=True)
 class Case:
     """A checked row: `collective` with chunks of `chunk_flits`, or `messages`. Equal cases have equal results."""

@@ -28,12 +28,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..core._core import Profile
+from ..device.allreduce import all_reduce_seconds
 from ..device.collectives import collective_seconds
 from ..errors import SpecError
 from ..spec.hardware import Device
 from ..spec.model import Model
 from ..spec.serving import Serving
-from .allreduce import all_reduce_seconds
 from .grid import Grid, fill
 from .tables import Floats, Operator, Points, Skew, Tables
 

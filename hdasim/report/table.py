@@ -212,11 +212,12 @@ def step_rows(machine: Any, step: Any, ops: np.ndarray) -> list[dict[str, Any]]:
     device = machine.device
     peak, rate = 2 * sum(device.peak_macs_per_second), device.dram.bandwidth
     for o, r in zip(machine.operators(), ops, strict=True):
-        if not (r["unit_time"].any() or r["dram_bytes"] > 0):
+        if not (r["unit_time"].any() or r["dram_bytes"] > 0 or r["exposed"] > 0):
             continue
         flops = 2.0 * float(r["useful_macs"])
         unit = int(np.argmax(r["unit_time"]))
-        longest = float(r["unit_time"][unit])
+        longest = float(r["exposed"] - r["exposed_communication"].sum() if device.gpu else r["unit_time"][unit])
+        fastest = peak * (device.gpu.rates.of(o.op.type) if device.gpu else 1.0)
         limited = r["limited"]
         rows.append(
             {
@@ -225,9 +226,9 @@ def step_rows(machine: Any, step: Any, ops: np.ndarray) -> list[dict[str, Any]]:
                 "exposed": float(r["exposed"]), "share": float(r["exposed"]) / float(step["time"]),
                 "dram_bytes": float(r["dram_bytes"]), "noc_bytes": float(r["noc_bytes"]), "p2p_bytes": float(r["p2p_bytes"]),
                 **communication(r), "flops": flops,
-                "utilization": flops / (longest * peak) if longest else 0.0,
+                "utilization": flops / (longest * fastest) if longest else 0.0,
                 "bandwidth": float(r["dram_bytes"]) / (longest * rate) if longest else 0.0,
-                "bound": max(flops / peak, float(r["dram_bytes"]) / rate),
+                "bound": max(flops / fastest, float(r["dram_bytes"]) / rate),
                 "limited_by": CAUSES[int(np.argmax(limited))] if limited.any() else "hidden",
             }
         )  # fmt: skip
@@ -259,7 +260,9 @@ def print_step(title: str, step: Any, rows: list[dict[str, Any]], console: Conso
             time, hidden, exposed = (show(parts[part], "s") for part in ("time", "hidden", "exposed"))
             line = f"communication between {network} {time}: {hidden} hidden, {exposed} exposed"
             console.print(f"{line} ({_percent(parts['exposed'] / float(step['time']))} of the step)", highlight=False)
-    legend = "time: the operator's busiest unit, all repetitions; exposed: by how much it pushed the end of the step"
+    legend = (
+        "time: the operator's busiest unit or a GPU's kernel, all repetitions; exposed: by how much it pushed the end of the step"
+    )
     console.print(legend, highlight=False)
 
 

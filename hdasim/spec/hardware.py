@@ -29,6 +29,7 @@ from .base import (
     VirtualChannels,
     Width,
 )
+from .gpu import Gpu
 
 CoreIndex = Annotated[int, Meta(ge=0, lt=MAX_CORES)]
 
@@ -179,7 +180,8 @@ class Device(Spec):
     `dataflow` of GEMMs over cores: ``latency`` cuts weights by columns, each core reads its own from the nearest DRAM channel,
     and all-gathers inputs; ``throughput`` cuts inputs by rows and broadcasts weights; ``row_split`` cuts weights by rows and
     reduces partial results; ``auto`` takes the best of these and of grids of the first two for every number of tokens.
-    `global_memory_bandwidth` defaults to what the NoC ports of all cores take together.
+    `global_memory_bandwidth` defaults to what the NoC ports of all cores take together. With `gpu`, operators are a GPU's
+    kernels, one after the other, whose times csrc/gpu.h predicts.
     """
 
     frequency: Hertz
@@ -194,8 +196,11 @@ class Device(Spec):
     launch_overhead: Seconds = 0.0
     prefetch: bool = True
     dataflow: Literal["auto", "latency", "throughput", "row_split"] = "auto"
+    gpu: Gpu | None = None
 
     def __post_init__(self) -> None:
+        if self.gpu is not None and self.noc.topology != "shared":
+            raise ValueError("gpu: SMs exchange data through L2; set noc.topology to shared, or gpu to null")
         routers = -(-self.core_count // self.noc.concentration)
         if routers > MAX_ROUTED_CORES and self.noc.topology not in ("crossbar", "shared"):
             raise ValueError(

@@ -294,6 +294,26 @@ def _quantised_bytes(quantisation: Config) -> float:
     raise _bad("quant_method", method, f"one of {', '.join(_QUANT_BITS)}, awq, gptq, compressed-tensors")
 
 
+def _compute_type(quantisation: Config) -> str:
+    """The type of quantised activations; bf16 where only weights are quantised (awq, gptq, mxfp4 as gpt-oss has it)."""
+    method = _typed(quantisation, "quant_method", "none", "a text such as 'fp8'")
+    if method == "compressed-tensors":
+        return _section(quantisation, "config_groups", _group_type)
+    return "fp8" if "fp8" in method else "bf16"
+
+
+_ACTIVATION_TYPES: dict[tuple[Any, Any], str] = {(8, "float"): "fp8", (8, "int"): "int8", (4, "float"): "fp4"}
+
+
+def _group_type(groups: Config) -> str:
+    """Type of the input_activations of a config group of compressed-tensors."""
+    for group in groups.values():
+        inputs = group.get("input_activations") if isinstance(group, Mapping) else None
+        if isinstance(inputs, Mapping):
+            return _ACTIVATION_TYPES.get((inputs.get("num_bits"), inputs.get("type")), "bf16")
+    return "bf16"
+
+
 def _leaves_attention(quantisation: Config) -> bool:
     """Whether the attention of every layer keeps its dtype: gpt_oss names ``model.layers.*.self_attn`` as not converted."""
     names: list[Any] = _typed(quantisation, "modules_to_not_convert", [], "a list of module names")
@@ -339,7 +359,9 @@ def from_config(config: Config, name: str) -> Model:
     if "quantization_config" in config:
         weight_bytes = _section(config, "quantization_config", _quantised_bytes)
         attention_bytes = element_bytes if _section(config, "quantization_config", _leaves_attention) else weight_bytes
-    widths = {"weight_bytes": weight_bytes, "attention_weight_bytes": attention_bytes}
+    widths: dict[str, Any] = {"weight_bytes": weight_bytes, "attention_weight_bytes": attention_bytes}
+    if "quantization_config" in config:
+        widths["compute_type"] = _section(config, "quantization_config", _compute_type)
     try:
         return Model(name=name, activation_bytes=element_bytes, kv_cache_bytes=element_bytes, **(fields | widths))
     except ValueError as error:

@@ -27,7 +27,7 @@ Override = str | tuple[str, str]
 
 
 def presets(kind: str) -> list[str]:
-    """Names of the shipped presets of `kind`: "hardware", "models", "slo" or "experiments"."""
+    """Names of the shipped presets of `kind`: "hardware", "generations", "models", "slo" or "experiments"."""
     return sorted(p.stem for p in (PRESETS / kind).iterdir() if p.suffix in (".yaml", ".json"))
 
 
@@ -101,8 +101,13 @@ def load_device(source: str | Path) -> Device:
     if isinstance(document.data.get("device"), dict):
         document = document.sub("device")
     with locate(document):
-        _apply_preset(document, (), "hardware")
+        _apply_device(document, ())
         return convert(document.data, Device)
+
+
+def load_model(name: str) -> Model:
+    """The shipped model of that name; `SpecError` lists near names if there is none."""
+    return convert(_model({"preset": name}, PRESETS), Model)
 
 
 def expanded(experiment: Experiment, folder: Path) -> str:
@@ -120,7 +125,7 @@ def _experiment(document: Document, folder: Path, overrides: list[Override]) -> 
     named = [override if isinstance(override, tuple) else (override, f"--set {override}") for override in overrides]
     for text, place in sorted(named, key=lambda pair: not pair[0].partition("=")[0].strip().endswith("preset")):
         _override(document, text, place if len(place) <= 200 else place[:200] + "...")
-    _apply_preset(document, ("device",), "hardware")
+    _apply_device(document, ("device",))
     _complete_pools(document)
     document.rename(("slo", "tbt"), "itl")
     _apply_preset(document, ("slo",), "slo")
@@ -172,17 +177,23 @@ def _complete_pools(document: Document) -> None:
     for i, pool in enumerate(pools if isinstance(pools, list) else []):
         if not isinstance(pool, dict):
             continue
-        _apply_preset(document, ("cluster", "pools", i, "device"), "hardware")
+        _apply_device(document, ("cluster", "pools", i, "device"))
         serving = document.data.get("serving")
         if isinstance(pool.get("serving"), dict) and isinstance(serving, dict):
             pool["serving"] = {**serving, **pool["serving"]}
+
+
+def _apply_device(document: Document, path: Path_) -> None:
+    """Put presets below what the device at `path` says: of the device, and of its generation if it is a GPU."""
+    _apply_preset(document, path, "hardware")
+    _apply_preset(document, (*path, "gpu"), "generations")
 
 
 def _apply_preset(document: Document, path: Path_, kind: str) -> None:
     """Put the preset that the section at `path` names below its other keys."""
     data: Any = document.data
     for key in path:
-        data = data.get(key) if isinstance(data, dict) else data[key]
+        data = data.get(key) if isinstance(data, dict) else data[int(key)] if isinstance(data, list) else None
     if not isinstance(data, dict) or "preset" not in data:
         return
     name = data.pop("preset")
@@ -232,7 +243,7 @@ def _model(data: Any, folder: Path) -> Any:
 
 
 #: Keys beside a preset or config that change the bytes per element, whatever the config says.
-_WIDTHS = ("weight_bytes", "attention_weight_bytes", "activation_bytes", "kv_cache_bytes")
+_WIDTHS = ("weight_bytes", "attention_weight_bytes", "activation_bytes", "kv_cache_bytes", "compute_type")
 #: Keys that any config may be given, even if it leaves them to their defaults.
 COMMON_KEYS = frozenset(
     {

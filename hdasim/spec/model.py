@@ -52,6 +52,9 @@ class Model(Spec, frozen=True, cache_hash=True):
     attention_weight_bytes
         Bytes per attention weight, for checkpoints that quantise only their MLPs; 0 takes `weight_bytes`, once, so who replaces
         one of them later replaces both.
+    compute_type
+        In which a GPU's tensor cores multiply quantised weights: bf16 (or fp16) if they are widened on the way, as in weight-only
+        quantisation; else activations are quantised too.
     """
 
     name: str
@@ -82,6 +85,7 @@ class Model(Spec, frozen=True, cache_hash=True):
     activation_bytes: ElementBytes = 2.0
     kv_cache_bytes: ElementBytes = 2.0
     attention_weight_bytes: Annotated[float, Meta(ge=0, le=64)] = 0.0
+    compute_type: Literal["bf16", "fp8", "int8", "fp4"] = "bf16"
 
     def __post_init__(self) -> None:
         for key, low in _LOWEST.items():

@@ -68,7 +68,9 @@ def test_messages_and_their_options() -> None:
 
 
 def test_columns_in_any_order_with_spaces_and_loads_kept() -> None:
-    save("ring_ag_ham, mesh8x8 ,16.0,R1,+16,mine", header="collective,topology,packet_flits,router_cfg,chunk_flits,max_link_flits")
+    save(
+        "ring_ag_ham, mesh8x8 ,16.0,R1,+16,mine", header="collective,topology,packet_flits,router_cfg,chunk_flits,max_link_flits"
+    )
     (row,) = tabulate()
     assert (row["cycles"], row["max_link_flits"], row["max_inject_flits"]) == ("1637", "mine", "1008")
     assert list(row)[-5:] == ["cycles", "bound_cycles", *[name for name in LOADS if name != "max_link_flits"]]
@@ -206,19 +208,31 @@ MESSAGES = {
     "flits": ("0>1:0", "messages: message 0 has 0 flits; expected from 1"),
     "text": ("all to all", "messages: message 0: got 'all to all'; expected source>target:flits@delay|number+number"),
     "blank": ("", "messages: no value; expected messages such as 0>1:64"),
-    "long": ("0>1:1000000000000", "messages: flits cross 2,000,000,000,000 links and ports; use smaller sizes, or raise --max-work"),
+    "long": (
+        "0>1:1000000000000",
+        "messages: flits cross 2,000,000,000,000 links and ports; use smaller sizes, or raise --max-work",
+    ),
 }
 LINKS = {
-    "topology": ("ring,4,50,500,1024,direct", "topology: unknown 'ring' (did you mean 'Ring'?); use Ring, Switch or FullyConnected"),
+    "topology": (
+        "ring,4,50,500,1024,direct",
+        "topology: unknown 'ring' (did you mean 'Ring'?); use Ring, Switch or FullyConnected",
+    ),
     "zero-npus": ("Ring,0,50,500,1024,direct", "npus: got '0', which is zero; expected a whole number from 2 to 1024"),
     "one-npu": ("Ring,1,50,500,1024,direct", "npus: got '1', which is "),
-    "huge-npus": ("Ring,100000,50,500,1024,direct", "npus: got '100000', which is too large; expected a whole number from 2 to 1024"),
+    "huge-npus": (
+        "Ring,100000,50,500,1024,direct",
+        "npus: got '100000', which is too large; expected a whole number from 2 to 1024",
+    ),
     "zero-width": ("Ring,4,0,500,1024,direct", "bandwidth_GiBps: got '0'; expected a number from 1e-06 to 1e+09"),
     "nan-width": ("Ring,4,nan,500,1024,direct", "bandwidth_GiBps: got 'nan'; expected a number"),
     "latency": ("Ring,4,50,-1,1024,direct", "latency_ns: got '-1'; expected a number from 0 to 1e+12"),
     "no-latency": ("Ring,4,50,,1024,direct", "latency_ns: no value; expected a number"),
     "bytes": ("Ring,4,50,500,0,direct", "chunk_bytes: got '0', which is zero"),
-    "schedule": ("Ring,4,50,500,1024,driect", "schedule: unknown 'driect' (did you mean 'direct'?); use direct, direct_rot, ring_ag or"),
+    "schedule": (
+        "Ring,4,50,500,1024,driect",
+        "schedule: unknown 'driect' (did you mean 'direct'?); use direct, direct_rot, ring_ag or",
+    ),
 }
 BAD = [
     *((HEADER, GOOD, row, message) for row, message in CELLS.values()),
@@ -250,7 +264,11 @@ def test_a_bad_row_does_not_stop_the_others(header: str, good: str, row: str, me
         ("num_vcs", "mesh8x8,R1,16,0>1:4,0", "num_vcs: got '0', which is zero; expected a whole number from 1 to 32"),
         ("num_vcs", "mesh8x8,R1,16,0>1:4,33", "num_vcs: got '33', which is too large"),
         ("num_vcs", "ring8,R1,16,0>1:4,1", "num_vcs: got 1; a ring needs at least 2, one on either side of its dateline"),
-        ("vc_buf_flits", "mesh8x8,R1,16,0>1:4,127", "vc_buf_flits: got '127', which is too large; expected a whole number from 1 to 126"),
+        (
+            "vc_buf_flits",
+            "mesh8x8,R1,16,0>1:4,127",
+            "vc_buf_flits: got '127', which is too large; expected a whole number from 1 to 126",
+        ),
     ],
 )
 def test_bad_buffers(options: str, row: str, message: str, capsys: Capture) -> None:
@@ -262,10 +280,22 @@ def test_bad_buffers(options: str, row: str, message: str, capsys: Capture) -> N
 TABLES: dict[str, tuple[str, str]] = {
     "empty": ("", "cases.csv:1: file is empty; expected a table of cases"),
     "header-only": (HEADER + "\n", "cases.csv:1: header without rows; expected one row per case below it"),
-    "no-schedule": ("topology,router_cfg,packet_flits\nx\n", "cases.csv:1: column is missing: collective or messages; expected the col"),
-    "missing": (HEADER.replace("topology", "topolgy") + "\nx\n", "cases.csv:1: column is missing: topology (did you mean 'topolgy'?)"),
-    "missing-chunk": ("topology,router_cfg,packet_flits,collective\nx\n", "cases.csv:1: column is missing: chunk_flits; expected the"),
-    "missing-links": ("topology,npus,schedule\nx\n", "cases.csv:1: columns are missing: bandwidth_GiBps, latency_ns, chunk_bytes; "),
+    "no-schedule": (
+        "topology,router_cfg,packet_flits\nx\n",
+        "cases.csv:1: column is missing: collective or messages; expected the col",
+    ),
+    "missing": (
+        HEADER.replace("topology", "topolgy") + "\nx\n",
+        "cases.csv:1: column is missing: topology (did you mean 'topolgy'?)",
+    ),
+    "missing-chunk": (
+        "topology,router_cfg,packet_flits,collective\nx\n",
+        "cases.csv:1: column is missing: chunk_flits; expected the",
+    ),
+    "missing-links": (
+        "topology,npus,schedule\nx\n",
+        "cases.csv:1: columns are missing: bandwidth_GiBps, latency_ns, chunk_bytes; ",
+    ),
     "other": ("a,b\n1,2\n", "cases.csv:1: columns are missing: topology, router_cfg, packet_flits"),
     "duplicate": (f"{HEADER},topology\n{GOOD},x\n", "cases.csv:1: topology: column appears 2 times; expected it once"),
     "quote": (f'{HEADER}\n{GOOD}\n"a\n', "cases.csv:3: row: unexpected end of data; expected comma-separated values"),
@@ -297,7 +327,10 @@ def test_a_ragged_row(capsys: Capture) -> None:
         (["noc"], "the following arguments are required: CASES.csv, --output"),
         (["noc", "none.csv", "--output", "out.csv"], "none.csv: cannot be read (No such file or directory)"),
         (["noc", "cases.csv", "--output", "no/out.csv"], "no/out.csv: cannot be written"),
-        (["noc", "cases.csv", "--output", "out.csv", "--workers", "0"], "--workers: expected a whole number from 1 to 1024, got '0'"),
+        (
+            ["noc", "cases.csv", "--output", "out.csv", "--workers", "0"],
+            "--workers: expected a whole number from 1 to 1024, got '0'",
+        ),
         (["noc", "cases.csv", "--output", "out.csv", "--max-work", "x"], "--max-work: expected a whole number"),
     ],
 )

@@ -8,9 +8,7 @@ import hdasim
 from hdasim.serving.requests import describe
 from hdasim.serving.traces import read
 
-TRACE = (
-    Path(__file__).resolve().parents[2].parent / "shared/reference/traces/mooncake_fast25_conversation_first2500.jsonl"
-)
+TRACE = Path(__file__).resolve().parents[2].parent / "shared/reference/traces/mooncake_fast25_conversation_first2500.jsonl"
 pytestmark = pytest.mark.skipif(not TRACE.exists(), reason=f"needs {TRACE.name} in ../shared/reference/traces")
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from hdasim.core._core import Profile
+from hdasim.device.allreduce import all_reduce_seconds
 from hdasim.device.collectives import collective_seconds
 from hdasim.errors import CoreError, SpecError
 from hdasim.profile import machine
-from hdasim.profile.allreduce import all_reduce_seconds
 from hdasim.profile.build import EXPERT_KERNELS, build
 from hdasim.profile.grid import fill
 from hdasim.profile.tables import Points

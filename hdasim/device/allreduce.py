@@ -14,18 +14,18 @@ servers deny that access: both are slower there (158 us), which is not modelled.
 """
 
 import numpy as np
+import numpy.typing as npt
 from numpy.typing import ArrayLike
 
-from ..device.collectives import collective_seconds
 from ..spec.hardware import P2P
-from .tables import Floats
+from .collectives import collective_seconds
 
 ONE_SHOT, TWO_SHOTS, READS = 4.5e-6, 6e-6, 0.62
 #: Bytes from which NCCL takes over.
 LARGEST = 8 * 2**20
 
 
-def all_reduce_seconds(p2p: P2P, devices: int, size: ArrayLike) -> Floats:
+def all_reduce_seconds(p2p: P2P, devices: int, size: ArrayLike) -> npt.NDArray[np.float64]:
     """Seconds of an all-reduce of vectors of `size` bytes among `devices`, at least two, as vLLM does it."""
     s = np.asarray(size, np.float64)
     nccl = collective_seconds(p2p, "all_reduce", devices, s)
@@ -35,5 +35,5 @@ def all_reduce_seconds(p2p: P2P, devices: int, size: ArrayLike) -> Floats:
     one = ONE_SHOT + (devices - 1) * s / rate
     two = TWO_SHOTS + 2 * (devices - 1) / devices * s / rate
     at_once = (devices == 2) | (s < (512 if devices <= 4 else 256) * 1024)
-    result: Floats = np.where(s >= LARGEST, nccl, np.where(at_once, one, two))
+    result: npt.NDArray[np.float64] = np.where(s >= LARGEST, nccl, np.where(at_once, one, two))
     return result

@@ -1,0 +1,83 @@
+"""What a device needs to be a GPU: rates of its types, sizes that the template lacks, and the constants of its generation.
+
+The rest of the data sheet stands where every device has it: SMs are `core_count`, the clock `frequency`, tensor cores the
+`systolic_array`, fp32 lanes the `vector_unit`, L2 the `global_memory`, L1 and shared memory the `local_memory`.
+"""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from .base import Bytes, PositiveBytes, PositiveFloat, Seconds, Spec
+
+Rate = Annotated[float, Meta(ge=0, le=1024)]
+
+
+class TypeRates(Spec):
+    """Dense multiply-accumulates of a type as multiples of those of bf16 and fp16; 0: the tensor cores do not have it."""
+
+    fp8: Rate = 0.0
+    int8: Rate = 0.0
+    fp4: Rate = 0.0
+
+    def of(self, name: str) -> float:
+        """Rate of a type; that of bf16, 1, where the tensor cores lack it."""
+        rate: float = getattr(self, name, 0.0)
+        return rate or 1.0
+
+
+class GemmConstants(Spec):
+    """Constants of csrc/gpu_gemm.c, in the order of hda_gpu_gemm_t."""
+
+    efficiency: PositiveFloat
+
+
+class AttentionConstants(Spec):
+    """Constants of csrc/gpu_attention.c, in the order of hda_gpu_attention_t."""
+
+    efficiency: PositiveFloat
+
+
+class ExpertsConstants(Spec):
+    """Constants of csrc/gpu_experts.c, in the order of hda_gpu_experts_t."""
+
+    efficiency: PositiveFloat
+
+
+class VectorConstants(Spec):
+    """Constants of csrc/gpu_vector.c, in the order of hda_gpu_vector_t."""
+
+    efficiency: PositiveFloat
+
+
+class Gpu(Spec):
+    """A GPU's kernels instead of the template's compiled programs.
+
+    Parameters
+    ----------
+    generation
+        Of the GPU. Where it differs from `fitted_on`, constants are those of the nearest generation that was measured.
+    fitted_on
+        The generation whose measurements the constants come from.
+    rates
+        Tensor-core rates of other types than bf16.
+    registers, shared_memory
+        Bytes of an SM; a kernel can have `shared_memory` of the local memory.
+    exps
+        Exponentials per SM and cycle.
+    l2_latency, dram_latency
+        Seconds from an SM's load to its data.
+    """
+
+    generation: str
+    fitted_on: str
+    gemm: GemmConstants
+    attention: AttentionConstants
+    experts: ExpertsConstants
+    vector: VectorConstants
+    shared_memory: PositiveBytes
+    rates: TypeRates = TypeRates()
+    registers: Bytes = 256 * 1024
+    exps: PositiveFloat = 16.0
+    l2_latency: Seconds = 0.2e-6
+    dram_latency: Seconds = 0.5e-6
