@@ -18,15 +18,15 @@ typedef enum {
 typedef struct {
     double efficiency; /* of the tensor cores in the main loop */
     double feed;       /* cycles per row and column of a tile and step of k that operands take beside products */
-    double step;       /* cycles of a step of k, 128 bytes of it, beside those; blocks of an SM share them */
-    double stages;     /* steps of k that a block keeps in flight at most */
+    double step;       /* cycles of dependent work in a step of k, 128 bytes of it, of one block */
+    double load;       /* bytes per cycle that an SM loads for each 1024 multiply-accumulates of bf16 per cycle */
     double dram_share; /* of the DRAM peak, of long streams */
-    double l2_share;   /* of the L2 peak, of operands that L2 holds */
-    double sm_bytes;   /* bytes per cycle that one SM loads */
-    double turn;       /* share of a block's start and end that other blocks do not hide */
-    double split;      /* seconds of combining the parts of a split k, beside their traffic */
+    double l2_share;   /* of the L2 peak, of streams */
     double l2_held;    /* share of L2 that keeps operands from one kernel to the next */
-    double fine;       /* 1: a tile has any multiple of 8 rows of tokens; 0: a power of two */
+    double narrow;     /* how much longer the main loop takes in types narrower than bf16 than their rate says */
+    double convert;    /* launches that a kernel which converts A takes beside its traffic */
+    double convert_split; /* launches that a split k, or a tile of another library, costs then */
+    double fine;       /* 1: a tile may have any multiple of 8 rows of tokens (wgmma and later), 0: powers of two (mma) */
 } hda_gpu_gemm_t;
 
 typedef struct {
