@@ -29,16 +29,37 @@ typedef struct {
     double fine;       /* 1: a tile may have any multiple of 8 rows of tokens (wgmma and later), 0: powers of two (mma) */
 } hda_gpu_gemm_t;
 
+/* Fused attention; gpu_prefill.c and gpu_decode.c say where each stands in the model. Times in seconds, shares of 1. */
 typedef struct {
-    double efficiency;
+    double launches;   /* of a call in all, in times of one: its own, cache write, metadata */
+    double efficiency; /* of the tensor cores inside a block of a tile of 128 query rows */
+    double serial; /* share of the shorter of products and softmax that the longer does not hide */
+    double key_block;  /* keys per step of the main loop, if shared memory has room for them */
+    double prologue;   /* of a prefill CTA, outside its main loop */
+    double small_tile; /* products per row in a tile of 64 query rows, relative to one of 128 */
+    double tail;    /* what the last wave exposes of the difference of longest and shortest CTA */
+    double copy;    /* share of the DRAM peak for queries, outputs and the cache write of prefill */
+    double stream;  /* share of the DRAM peak that decode sustains */
+    double sm_read; /* share of 64 bytes per cycle that one SM reads by itself */
+    double l2_hold; /* share of the L2 that keeps a KV cache from one call to the next */
+    double group_cta; /* of a decode CTA for a group of query heads, outside its loop */
+    double head_cta;  /* of a decode CTA for one query head */
+    double merge;     /* of the parts of a split KV cache, beside what each part takes */
 } hda_gpu_attention_t;
 
 typedef struct {
-    double efficiency;
+    double efficiency; /* of the tensor cores in the main loop of the grouped GEMMs */
+    double bandwidth;  /* share of the DRAM peak at which weights stream */
+    double vector;     /* the same of permutation, activation and weighted sum */
+    double kernels;    /* of the layer, in launches */
 } hda_gpu_experts_t;
 
 typedef struct {
     double efficiency; /* share of the DRAM peak that a long element-wise kernel sustains */
+    double l2;         /* the same of the L2 bandwidth */
+    double kept;       /* share of L2 whose bytes the kernel need not move from or to DRAM */
+    double issue;      /* operations of scalar kernels per SM and cycle */
+    double step;       /* seconds of a block's step: load, work, store */
 } hda_gpu_vector_t;
 
 /* One GPU. All fields are doubles: an array of them crosses the boundary. Rates per second, times in seconds, sizes in bytes. */
@@ -72,10 +93,12 @@ typedef struct {
     int64_t count, q_len, past;
 } hda_prompt_t;
 
-/* Fused attention on one device: heads on it, `window` 0 for full attention, `kv_bytes` per cached element. */
+/* Fused attention on one device: heads on it, `window` 0 for full attention, `kv_bytes` per cached element, `kv_elements` cached per token (0:
+ * kv_heads (key_dim + value_dim); latent attention keeps key_dim, of which the values are a part). `warm` is the share of the cache that the L2 may
+ * still hold from the call before: 1 in a benchmark that repeats one call, 0 in a model, whose weights pass through the L2 in between. */
 typedef struct {
     int64_t q_heads, kv_heads, key_dim, value_dim, window;
-    double kv_bytes;
+    double kv_bytes, kv_elements, warm;
 } hda_heads_t;
 
 /* One query token for each of `sequences`, whose contexts (the new token included) are `tokens` together and `longest` at most. */
@@ -85,17 +108,20 @@ typedef struct {
 } hda_decode_t;
 
 /* A fused layer of experts on one device, gate and up projection, activation, down projection: `tokens` arrive, each for `top_k` of `experts`, of
- * which `own` are here, each with an intermediate size of `inter` on this device. `skew` is the exponent of a power law over experts, 0: uniform. */
+ * which `own` are here, each with an intermediate size of `inter` on this device. `skew` 0: tokens pick experts at random; above 0: loads by a
+ * power law with that exponent, and this device is the busiest; below 0: spread evenly. */
 typedef struct {
     int64_t tokens, hidden, inter, top_k, experts, own;
     double a_bytes, b_bytes, skew;
     int64_t type;
 } hda_experts_case_t;
 
-/* An element-wise kernel or a norm: bytes in all, operations in all (exponentials apart), `rows` that are reduced each over `width` elements
- * (width 0: none are). */
+/* An element-wise kernel or a norm: bytes in all, operations in all (exponentials apart; they count what a thread issues for its elements,
+ * addresses and conversions included), `rows` that one block each works through in `width` loads of a thread (one of an element, or of
+ * several where a kernel is vectorised; width 0: spread over all SMs), and
+ * whether a row is `reduced` (1) before it is written. */
 typedef struct {
-    double read_bytes, write_bytes, ops, exps, rows, width;
+    double read_bytes, write_bytes, ops, exps, rows, width, reduced;
 } hda_vector_case_t;
 
 /* What sets a kernel's time. */

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from hdasim.device.gpu import borrowed
 from hdasim.errors import SpecError
 from hdasim.predict.operator import Operator
 from hdasim.predict.operators import operator
@@ -116,7 +117,7 @@ def run(source: Path, output: Path, op: str, hardware: str) -> Outcome:
     rows = _cells(sheet, kind)
     outcome = Outcome(
         source, output, device.name, *_kept(sheet), _results(sheet, rows, kind, device),
-        _hardware_remarks(sheet, device) + kind.remarks(rows),
+        _constants_remarks(op, device) + _hardware_remarks(sheet, device) + kind.remarks(rows),
     )  # fmt: skip
     _write(outcome, sheet.newline)
     return outcome
@@ -177,6 +178,12 @@ def _results(sheet: Sheet, rows: Sequence[dict[str, str]], kind: Operator, devic
 
 def _microseconds(seconds: float) -> float:
     return float(f"{seconds * 1e6:.9g}")
+
+
+def _constants_remarks(op: str, device: Device) -> list[str]:
+    """A line if the kernels' constants were fitted on another generation; collectives have none of a generation."""
+    line = "" if op == "collective" else borrowed(device)
+    return [line] if line else []
 
 
 def _hardware_remarks(sheet: Sheet, device: Device) -> list[str]:
