@@ -29,19 +29,20 @@ typedef struct {
 } tile_t;
 
 static const tile_t tiles[] = {
-    {128, 128, 0}, {256, 128, 0}, {128, 256, 0}, {128, 64, 0}, {256, 64, 0}, {64, 128, 0},
-    {64, 64, 0},   {64, 32, 0},   {32, 128, 0},  {32, 64, 0},  {32, 32, 0},  {16, 128, 0},
+    {128, 128, 0}, {256, 128, 0}, {128, 256, 0}, {128, 64, 0},  {256, 64, 0}, {64, 128, 0},
+    {64, 64, 0},   {64, 32, 0},   {32, 128, 0},  {32, 64, 0},   {32, 32, 0},  {16, 128, 0},
     {16, 64, 0},   {16, 32, 0},   {192, 128, 1}, {192, 192, 1}, {64, 256, 1},
 };
 
 typedef struct {
     const hda_gpu_t *gpu;
-    double m, n, k, a, b, c;          /* elements; bytes of one */
-    double k_step, macs, load;        /* elements; of an SM per second: products, bytes */
-    double latency, slow;             /* seconds of a load; how much longer the main loop takes in this type */
-    double reads, writes, moved;      /* bytes: from DRAM, to DRAM, of all operands */
-    double dram_rate, l2_rate, other; /* bytes per second; seconds that any but a direct kernel costs */
-    int fits, scaled;                 /* L2 holds A and B; a library for scaled operands */
+    double m, n, k, a, b, c;   /* elements; bytes of one */
+    double k_step, macs, load; /* elements; of an SM per second: products, bytes */
+    double latency, slow; /* seconds of a load; how much longer the main loop takes in this type */
+    double reads, writes, moved; /* bytes: from DRAM, to DRAM, of all operands */
+    double dram_rate, l2_rate,
+        other;        /* bytes per second; seconds that any but a direct kernel costs */
+    int fits, scaled; /* L2 holds A and B; a library for scaled operands */
 } work_t;
 
 typedef struct {
@@ -136,7 +137,8 @@ static void try_tile(const work_t *w, const tile_t *tile, plan_t *best) {
     const double resident = bounded(floor(gpu->registers / registers), 1, MOST_RESIDENT);
     try(w, tile, 1, resident, best);
     const double steps = ceil(w->k / w->k_step);
-    const double fill = fmin(fmin(floor(gpu->sm_count / (rows * cols)), floor(steps / 2)), MOST_SPLIT);
+    const double fill =
+        fmin(fmin(floor(gpu->sm_count / (rows * cols)), floor(steps / 2)), MOST_SPLIT);
     if (fill >= 2) try(w, tile, fill, resident, best);
     if (fill >= 4) try(w, tile, floor(fill / 2), resident, best);
     for (double split = fmax(fill + 1, 2); split <= 4 && steps >= 32 * split; split++)
@@ -146,8 +148,8 @@ static void try_tile(const work_t *w, const tile_t *tile, plan_t *best) {
 static plan_t without_tensor_cores(const work_t *w) {
     const hda_gpu_t *gpu = w->gpu;
     plan_t p = {.tile_m = 1, .tile_n = 1, .split = 1, .waves = 1, .latency = w->latency};
-    p.compute = fmax(4 * w->n * w->k / (gpu->sm_count * gpu->lanes * gpu->clock),
-                     w->latency * w->k / 1024);
+    p.compute =
+        fmax(4 * w->n * w->k / (gpu->sm_count * gpu->lanes * gpu->clock), w->latency * w->k / 1024);
     p.l2 = w->moved / fmin(w->l2_rate, w->load * gpu->sm_count);
     p.dram = (w->reads + w->writes) / w->dram_rate;
     p.time = norm(p.compute, p.l2, p.dram) + p.latency;
@@ -216,8 +218,8 @@ hda_status_t hda_gpu_gemm(const hda_gpu_t *gpu, const hda_gemm_case_t *gemm, hda
     }
     *kernel = (hda_kernel_t){.launch = gpu->launch, .macs = w.m * w.n * w.k};
     kernel->dram_bytes = w.reads + w.writes;
-    kernel->bound = fmax(kernel->macs / (w.macs * gpu->sm_count),
-                         (w.reads + w.writes) / gpu->dram_bandwidth);
+    kernel->bound =
+        fmax(kernel->macs / (w.macs * gpu->sm_count), (w.reads + w.writes) / gpu->dram_bandwidth);
     kernel->time = fmax(gpu->launch + before + best.time, kernel->bound);
     kernel->compute = best.compute, kernel->dram = best.dram, kernel->l2 = best.l2;
     kernel->tile_m = best.tile_m, kernel->tile_n = best.tile_n;
