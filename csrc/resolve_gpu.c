@@ -40,6 +40,8 @@ static hda_status_t linear(const hda_device_t *device, const hda_op_t *op, int64
                                   .a_bytes = operand_bytes(device, type),
                                   .b_bytes = op->weight_bytes,
                                   .c_bytes = device->activation_bytes,
+                                  .source_bytes =
+                                      type == HDA_TYPE_BF16 ? 0 : device->activation_bytes,
                                   .type = type};
     hda_kernel_t kernel;
     TRY(hda_gpu_gemm(&device->gpu, &gemm, &kernel));

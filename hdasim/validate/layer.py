@@ -26,7 +26,8 @@ def operators(device: Device, devices: int, batch: int, query_tokens: int, kv_to
     def matmul(m: int, n: int, k: int, count: int = 1) -> float:
         """`count` products of one operator; batched ones have operands of their own."""
         case = np.zeros(1, layout.GEMM_CASE)
-        case[0] = (m * count, n, k, _BYTES, _BYTES, _BYTES, layout.TYPES["bf16"])
+        case["m"], case["n"], case["k"], case["type"] = m * count, n, k, layout.TYPES["bf16"]
+        case["a_bytes"] = case["b_bytes"] = case["c_bytes"] = _BYTES
         kernel = _core.gpu_gemm(gpu, case)[0]
         moved = _BYTES * count * (m * k + n * k + m * n) / device.dram.bandwidth
         return LAUNCH["matmul"] + float(max(kernel["time"] - kernel["launch"], moved))
