@@ -160,8 +160,10 @@ def read_sheet(path: Path, check: Callable[[Sheet], object], longest: int = 2**1
 
 
 def _parse(path: Path, text: str, check: Callable[[Sheet], object]) -> Sheet:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     sheet = Sheet(path, (), "\r\n" if text.partition("\n")[0].endswith("\r") else "\n")
+    if _regular(sheet, text, check):
+        return sheet
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     line = 0
     try:
         for row in reader:
@@ -179,12 +181,33 @@ def _parse(path: Path, text: str, check: Callable[[Sheet], object]) -> Sheet:
             sheet.lines.append(line)
     except csv.Error as error:
         raise SpecError(f"{error}; expected comma-separated values", ("row",), f"{path}:{line + 1}") from None
-    for name in sheet.names:
-        if name and sheet.names.count(name) > 1:
-            raise SpecError(f"column appears {sheet.names.count(name)} times; expected it once", (name,), f"{path}:1")
+    _unique(sheet)
     if not sheet.rows:
         raise SpecError("header without rows; expected one row per case below it", place=f"{path}:1")
     return sheet
+
+
+def _regular(sheet: Sheet, text: str, check: Callable[[Sheet], object]) -> bool:
+    """Read a table whose rows all have a line and the header's number of fields; False for any other, which is not read."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = tuple(next(reader))
+        rows = list(map(tuple, reader))
+    except (csv.Error, StopIteration):
+        return False
+    if not header or not rows or reader.line_num != len(rows) + 1 or set(map(len, rows)) != {len(header)}:
+        return False
+    sheet.header = header
+    check(sheet)
+    _unique(sheet)
+    sheet.rows, sheet.lines = rows, list(range(2, len(rows) + 2))
+    return True
+
+
+def _unique(sheet: Sheet) -> None:
+    for name in sheet.names:
+        if name and sheet.names.count(name) > 1:
+            raise SpecError(f"column appears {sheet.names.count(name)} times; expected it once", (name,), f"{sheet.path}:1")
 
 
 def finished(

@@ -1,18 +1,25 @@
 """Tables of cases: CASES.csv in, the same rows with times on a device out.
 
 A row that is wrong keeps its place, its outputs stay empty, and a last column says what is wrong with it. Every complaint is one
-line, ``file:line: column: what is wrong; what would be right``.
+line, ``file:line: column: what is wrong; what would be right``. Columns are read and written in bulk, row by row only where
+something is wrong.
 """
 
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hdasim.errors import SpecError
+from hdasim.predict.cells import Cells
+from hdasim.predict.kernel import operands
 from hdasim.predict.operator import Operator
 from hdasim.predict.operators import operator
 from hdasim.sheet import RowError, Sheet, Texts, read_sheet
@@ -25,35 +32,30 @@ from hdasim.text import NUMBER, SHOWN, check_writable, write_whole
 OUTPUTS = ("time_us", "bound_us", "bottleneck")
 _ERROR = "error"
 #: Columns that say on which hardware a row was measured.
-_HARDWARE = ("gpu", "system", "node", "hardware")
+_HARDWARE = ("gpu", "system", "node", "hardware", "device")
 _MOST_SHOWN = 20
-
-Result = tuple[float, float, str]  # as OUTPUTS
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished table: per row its cells that are kept, and its outputs or what is wrong with it."""
+    """A finished table: per row its cells that are kept, and its outputs, which are None where `errors` has the row."""
 
     source: Path
     output: Path
     hardware: str
     columns: Texts
     inputs: list[Texts]
-    outputs: list[Result | RowError]
+    names: Texts
+    outputs: list[tuple[float | str, ...] | None]
+    errors: list[RowError]
     remarks: list[str]
-
-    @property
-    def errors(self) -> list[RowError]:
-        return [out for out in self.outputs if isinstance(out, RowError)]
 
     def complaints(self) -> list[str]:
         """A line for each remark and bad row; the last says how many more there are."""
-        errors = self.errors
         lines = [f"{self.source}: {remark}" for remark in self.remarks]
-        lines += [f"{self.source}:{error.row}: {error}" for error in errors[:_MOST_SHOWN]]
-        if len(errors) > _MOST_SHOWN:
-            more = len(errors) - _MOST_SHOWN
+        lines += [f"{self.source}:{error.row}: {error}" for error in self.errors[:_MOST_SHOWN]]
+        if len(self.errors) > _MOST_SHOWN:
+            more = len(self.errors) - _MOST_SHOWN
             lines.append(f"{self.source}: {more:,} more bad rows; see column {_ERROR} of {self.output}")
         return lines
 
@@ -63,15 +65,28 @@ class Outcome:
 
     def document(self) -> dict[str, Any]:
         """The table as plain data, with numbers as numbers."""
-        rows = []
+        rows, errors = [], iter(self.errors)
         for cells, out in zip(self.inputs, self.outputs, strict=True):
             row = {name.strip(): _value(text) for name, text in zip(self.columns, cells, strict=True)}
-            if isinstance(out, RowError):
-                rows.append(row | dict.fromkeys(OUTPUTS) | {_ERROR: str(out)})
+            if out is None:
+                rows.append(row | dict.fromkeys(self.names) | {_ERROR: str(next(errors))})
             else:
-                rows.append(row | dict(zip(OUTPUTS, out, strict=True)))
+                rows.append(row | dict(zip(self.names, out, strict=True)))
         head = {"cases": len(rows), "hardware": self.hardware, "remarks": self.remarks}
         return {**head, "errors": [asdict(error) for error in self.errors], "output": str(self.output), "rows": rows}
+
+    def write(self, newline: str) -> None:
+        """Write the table, whole or not at all."""
+        text = io.StringIO(newline="")
+        writer = csv.writer(text, lineterminator=newline)
+        writer.writerow([*self.columns, *self.names, *([_ERROR] if self.errors else [])])
+        if not self.errors:
+            writer.writerows([(*cells, *out) for cells, out in zip(self.inputs, self.outputs, strict=True) if out is not None])
+        else:
+            errors, empty = iter(self.errors), [""] * len(self.names)
+            for cells, out in zip(self.inputs, self.outputs, strict=True):
+                writer.writerow([*cells, *empty, str(next(errors))] if out is None else [*cells, *out, ""])
+        write_whole(self.output, text.getvalue())
 
 
 def _value(text: str) -> int | float | str | None:
@@ -85,7 +100,7 @@ def _value(text: str) -> int | float | str | None:
     return int(value) if value.is_integer() and abs(value) < 2**53 else value
 
 
-def run(source: Path, output: Path, op: str, hardware: str) -> Outcome:
+def run(source: Path, output: Path, op: str, hardware: str, *, dtype: str = "", explain: bool = False) -> Outcome:
     """Predict every row of `source` on one device and write `output`.
 
     Parameters
@@ -98,6 +113,10 @@ def run(source: Path, output: Path, op: str, hardware: str) -> Outcome:
         A key of `hdasim.predict.operators.OPERATORS`.
     hardware
         A preset, or a file with a device.
+    dtype
+        Stands in rows that do not name the type of their operands.
+    explain
+        Add columns that say how the time comes about (`Operator.why`).
 
     Raises
     ------
@@ -106,23 +125,37 @@ def run(source: Path, output: Path, op: str, hardware: str) -> Outcome:
         values does not raise.
     """
     kind = operator(op)
+    check_dtype(op, kind, dtype)
     device = load_device(hardware)
     try:
         kind.check(device)
     except SpecError as error:
         raise SpecError(error.message, error.path, error.place or hardware) from None
-    sheet = read_sheet(source, lambda header: _places(header, kind))
+    sheet = read_sheet(source, lambda header: column_places(header, kind))
     check_writable(output)
-    rows = _cells(sheet, kind)
+    cells = columns(sheet, kind, dtype)
+    names = (*OUTPUTS, *kind.why) if explain else OUTPUTS
+    outputs, faults = _results(sheet, cells, kind, device, names)
     outcome = Outcome(
-        source, output, device.name, *_kept(sheet), _results(sheet, rows, kind, device),
-        _hardware_remarks(sheet, device) + kind.remarks(rows),
+        source, output, device.name, *_kept(sheet, names), names, outputs, faults,
+        _hardware_remarks(sheet, device) + kind.remarks(cells),
     )  # fmt: skip
-    _write(outcome, sheet.newline)
+    outcome.write(sheet.newline)
     return outcome
 
 
-def _places(sheet: Sheet, kind: Operator) -> dict[str, int | None]:
+def check_dtype(op: str, kind: Operator, dtype: str) -> None:
+    """`SpecError` if the operator has no such type."""
+    if dtype and not kind.type_column:
+        raise SpecError(f"{op} has no type of operands; leave the option out", place=f"--dtype {dtype[:SHOWN]}")
+    if dtype:
+        try:
+            operands(dtype, "--dtype")
+        except SpecError as error:
+            raise SpecError(error.message, error.path) from None
+
+
+def column_places(sheet: Sheet, kind: Operator) -> dict[str, int | None]:
     """Where each column of the operator stands, whatever its name there; None for an optional one that is missing."""
     names = sheet.names
     places: dict[str, int | None] = {}
@@ -145,38 +178,54 @@ def _places(sheet: Sheet, kind: Operator) -> dict[str, int | None]:
     return places
 
 
-def _cells(sheet: Sheet, kind: Operator) -> list[dict[str, str]]:
-    places = _places(sheet, kind)
-    return [{name: "" if at is None else row[at] for name, at in places.items()} for row in sheet.rows]
+def columns(sheet: Sheet, kind: Operator, dtype: str = "") -> Cells:
+    """The columns of an operator under its own names."""
+    places = column_places(sheet, kind)
+    texts = {name: [row[at] for row in sheet.rows] for name, at in places.items() if at is not None}
+    if dtype:
+        column = texts.get(kind.type_column, [""] * len(sheet.rows))
+        texts[kind.type_column] = [text if text.strip() else dtype for text in column]
+    return Cells(texts, len(sheet.rows))
 
 
-def _kept(sheet: Sheet) -> tuple[Texts, list[Texts]]:
+def row_errors(sheet: Sheet, cells: Cells, kind: Operator) -> dict[int, RowError]:
+    """What is wrong with rows, in the names of the file."""
+    titles = {name: name if at is None else sheet.names[at] for name, at in column_places(sheet, kind).items()}
+    errors = {row: (titles.get(column, column), message) for row, (column, message) in cells.faults.items()}
+    errors |= {row: ("row", message) for row, message in sheet.ragged.items()}
+    return {row: RowError(sheet.lines[row], *errors[row]) for row in sorted(errors)}
+
+
+def _kept(sheet: Sheet, written: Iterable[str]) -> tuple[Texts, list[Texts]]:
     """Header and rows without the columns that are written anew."""
-    kept = [i for i, name in enumerate(sheet.names) if name not in (*OUTPUTS, _ERROR)]
+    kept = [i for i, name in enumerate(sheet.names) if name not in (*written, _ERROR)]
+    if len(kept) == len(sheet.names):
+        return sheet.header, sheet.rows
     return tuple(sheet.header[i] for i in kept), [tuple([row[i] for i in kept]) for row in sheet.rows]
 
 
-def _results(sheet: Sheet, rows: Sequence[dict[str, str]], kind: Operator, device: Device) -> list[Result | RowError]:
-    results: dict[int, Result | RowError] = {}
-    cases = []
-    titles = {name: name if at is None else sheet.names[at] for name, at in _places(sheet, kind).items()}
-    for number, (cells, line) in enumerate(zip(rows, sheet.lines, strict=True)):
-        if number in sheet.ragged:
-            results[number] = RowError(line, "row", sheet.ragged[number])
-            continue
-        try:
-            cases.append((number, kind.read(cells)))
-        except SpecError as error:
-            column = str(error.path[0]) if error.path else ""
-            results[number] = RowError(line, titles.get(column, column), error.message)
-    done = kind.predict(device, [case for _, case in cases])
-    for (number, _), time, bound, cause in zip(cases, done.time.tolist(), done.bound.tolist(), done.bottleneck, strict=True):
-        results[number] = _microseconds(time), _microseconds(bound), cause
-    return [results[number] for number in range(len(rows))]
+def _results(
+    sheet: Sheet, cells: Cells, kind: Operator, device: Device, names: Texts
+) -> tuple[list[tuple[float | str, ...] | None], list[RowError]]:  # fmt: skip
+    """The outputs of each row, None for those with errors."""
+    cases = kind.read(cells, device)
+    errors = row_errors(sheet, cells, kind)
+    good = np.ones(cells.count, np.bool_)
+    good[list(errors)] = False
+    done = kind.predict(device, cases if not errors else cases[good])
+    more = [
+        _rounded(done.why[name] * 1e6 if name.endswith("_us") else done.why[name]) for name in names if name not in OUTPUTS
+    ]  # fmt: skip
+    rows = list(zip(_rounded(done.time * 1e6), _rounded(done.bound * 1e6), done.bottleneck, *more, strict=True))
+    if not errors:
+        return list(rows), []
+    left = iter(rows)
+    return [next(left) if fine else None for fine in good.tolist()], list(errors.values())
 
 
-def _microseconds(seconds: float) -> float:
-    return float(f"{seconds * 1e6:.9g}")
+def _rounded(values: NDArray[np.float64]) -> list[float]:
+    """To nine digits."""
+    return [float(f"{value:.9g}") for value in values.tolist()]
 
 
 def _hardware_remarks(sheet: Sheet, device: Device) -> list[str]:
@@ -184,10 +233,12 @@ def _hardware_remarks(sheet: Sheet, device: Device) -> list[str]:
     for column in _HARDWARE:
         if column in sheet.names:
             at = sheet.names.index(column)
-            others = [row[at].strip() for row in sheet.rows if row[at].strip() and not same_hardware(row[at], device.name)]
+            counts = Counter([row[at] for row in sheet.rows])
+            others = {text.strip(): n for text, n in counts.items() if text.strip() and not same_hardware(text, device.name)}
             if others:
-                names = ", ".join(list(dict.fromkeys(others))[:3])
-                return [f"{column}: {len(others):,} rows name other hardware ({names}); all are predicted on {device.name}"]
+                shown = ", ".join(list(others)[:3])
+                count = sum(others.values())
+                return [f"{column}: {count:,} rows name other hardware ({shown}); all are predicted on {device.name}"]
     return []
 
 
@@ -197,18 +248,4 @@ def same_hardware(text: str, name: str) -> bool:
 
 
 def _bare(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())
-
-
-def _write(outcome: Outcome, newline: str) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator=newline)
-    last = [_ERROR] if outcome.errors else []
-    writer.writerow([*outcome.columns, *OUTPUTS, *last])
-    for cells, out in zip(outcome.inputs, outcome.outputs, strict=True):
-        if isinstance(out, RowError):
-            writer.writerow([*cells, *[""] * len(OUTPUTS), str(out)])
-        else:
-            time, bound, bottleneck = out
-            writer.writerow([*cells, repr(time), repr(bound), bottleneck, *[""] * len(last)])
-    write_whole(outcome.output, text.getvalue())
+    return re.sub(r"[^a-z0-9]|agx|nvidia|amd|geforce", "", name.lower())
