@@ -451,12 +451,16 @@ def _validate_booksim(args: argparse.Namespace) -> int:
 
 
 def _validate_silicon(args: argparse.Namespace) -> int:
-    from .validate import silicon
+    from .report.files import make_folder, to_json
+    from .validate import silicon, silicon_report
 
-    done = silicon.against_data(Path(args.data), args.op)
+    folder = None if args.output_dir is None else Path(args.output_dir)
+    if folder is not None:
+        make_folder(folder)
+    done = silicon.against_data(Path(args.data), args.op or "")
+    if folder is not None:
+        silicon_report.write_report(done.measured, folder)
     if args.json:
-        from .report.files import to_json
-
         _out(to_json([row.document() for row in done.rows]))
     else:
         silicon.print_validation(done, _console())
