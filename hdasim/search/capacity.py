@@ -23,7 +23,7 @@ import numpy as np
 from ..errors import SpecError
 from ..simulate import simulate
 from ..spec.experiment import Experiment
-from ..spec.workload import TraceArrival
+from ..spec.workload import ConcurrencyArrival, TraceArrival
 from ..statistics import student_quantile
 from .bisection import Bracket, highest
 
@@ -216,6 +216,9 @@ def simulator(experiment: Experiment, goals_only: bool, stop: threading.Event) -
     if not experiment.slo.goals():
         raise SpecError("no goals to search a capacity for; set slo, such as {preset: sarathi-strict-mistral-7b}", ("slo",))
     arrival = experiment.workload.arrival
+    if isinstance(arrival, ConcurrencyArrival):
+        message = "clients of kind concurrency have no rate to vary; use poisson, gamma, fixed, ramp or trace"
+        raise SpecError(message, ("workload", "arrival", "kind"))
 
     def progress(*_: object) -> None:
         if stop.is_set():

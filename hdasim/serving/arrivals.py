@@ -19,6 +19,7 @@ from hdasim.serving.traces import read, write
 from hdasim.spec.workload import (
     MAX_TOKENS,
     Arrival,
+    ConcurrencyArrival,
     FixedArrival,
     FixedLengths,
     GammaArrival,
@@ -62,9 +63,17 @@ def requests(workload: Workload, rng: np.random.Generator, base_dir: str | Path 
         return Requests(trace.arrival_s, *lengths, parent=trace.parent)
     assert workload.lengths is not None  # `Workload` holds that
     lengths = _lengths(workload.lengths, workload.num_prompts or 0, input_rng, output_rng)
+    if isinstance(workload.arrival, ConcurrencyArrival):
+        return _closed_loop(workload.arrival.clients, *lengths)
     if workload.sessions is None and workload.shared_prefix is None:
         return Requests(_arrivals(workload.arrival, len(lengths[0]), arrival_rng), *lengths)
     return conversations(workload, *lengths, lambda count: _arrivals(workload.arrival, count, arrival_rng), Streams(*others))
+
+
+def _closed_loop(clients: int, input_len: Ints, output_len: Ints) -> Requests:
+    """Request i comes when request i - clients, of the same client, has its last token."""
+    count = len(input_len)
+    return Requests(np.zeros(count), input_len, output_len, parent=np.maximum(np.arange(count) - clients, -1))
 
 
 def generate(workload: Workload, seed: int, path: str | Path, base_dir: str | Path | None = None) -> Requests:

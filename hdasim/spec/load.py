@@ -105,6 +105,11 @@ def load_device(source: str | Path) -> Device:
         return convert(document.data, Device)
 
 
+def load_model(name: str) -> Model:
+    """The shipped model of that name; `SpecError` lists near names if there is none."""
+    return convert(_model({"preset": name}, PRESETS), Model)
+
+
 def expanded(experiment: Experiment, folder: Path) -> str:
     """The experiment in full, without presets, as YAML text for a file in `folder`, to which its paths are relative."""
     arrival = experiment.workload.arrival

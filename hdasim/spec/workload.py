@@ -88,6 +88,15 @@ class FixedArrival(Spec, frozen=True, kw_only=True, tag_field="kind", tag="fixed
     request_rate: RequestRate
 
 
+class ConcurrencyArrival(Spec, frozen=True, kw_only=True, tag_field="kind", tag="concurrency"):
+    """`clients` that each send a request, wait for its last token, and send the next at once: a closed loop.
+
+    The rate follows from the service, as with ``--max-concurrency`` of `vllm bench serve`.
+    """
+
+    clients: Annotated[int, Meta(ge=1, le=1_000_000)]
+
+
 class TraceArrival(Spec, frozen=True, kw_only=True, tag_field="kind", tag="trace"):
     """Arrivals, and lengths unless the workload gives its own, from a file that `hdasim.serving.traces.read` understands.
 
@@ -104,7 +113,7 @@ class TraceArrival(Spec, frozen=True, kw_only=True, tag_field="kind", tag="trace
             raise ValueError("speed: give either speed or request_rate, not both")
 
 
-Arrival = PoissonArrival | GammaArrival | FixedArrival | RampArrival | TraceArrival
+Arrival = PoissonArrival | GammaArrival | FixedArrival | RampArrival | ConcurrencyArrival | TraceArrival
 
 
 class FixedLengths(Spec, frozen=True, kw_only=True, tag_field="kind", tag="fixed"):
@@ -206,3 +215,6 @@ class Workload(Spec, frozen=True, kw_only=True):
         missing = [name for name in ("lengths", "num_prompts") if getattr(self, name) is None]
         if missing:
             raise ValueError(f"generated arrivals need {' and '.join(missing)} (only kind: trace brings its own)")
+        for name in ("sessions", "shared_prefix") if isinstance(self.arrival, ConcurrencyArrival) else ():
+            if getattr(self, name) is not None:
+                raise ValueError(f"{name}: not for kind concurrency, whose requests are single; use another kind of arrival")

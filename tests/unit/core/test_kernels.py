@@ -192,9 +192,9 @@ def test_prefill_tiles_refuses(bad: tuple[int, int, int, int, int]) -> None:
 @pytest.mark.parametrize(
     ("dtype", "size"),
     [
-        # seven 4-byte words and four bytes of padding; sync_bytes, k, n, weight_bytes, experts, top_k, vector_ops, reduce_bytes,
-        # kv_heads, group, key_dim, value_dim, window, kv_elements: 32 + 14 * 8
-        (layout.OP, 144),
+        # eight 4-byte words; sync_bytes, k, n, weight_bytes, experts, top_k, vector_ops, reduce_bytes, kv_heads, group, key_dim,
+        # value_dim, window, kv_elements, inter, read_bytes, write_bytes: 32 + 17 * 8
+        (layout.OP, 168),
         (layout.BLOCK, 8),
         (layout.SEGMENT, 16),
         # time, bound, 3 terms, two byte counts, 2 x MACs, 6 units, 8 causes, 2 x communication and 2 x what of it is exposed

@@ -384,3 +384,16 @@ def test_shipped_quantile_points_have_the_published_means(name: str) -> None:
     for points, mean in ((lengths.input, SHIPPED[name][0][2]), (lengths.output, SHIPPED[name][0][6])):
         probabilities, tokens = np.array(points).T
         assert np.trapezoid(tokens, probabilities) == pytest.approx(mean, rel=0.005)
+
+
+def test_clients_send_one_request_after_the_other() -> None:
+    drawn = draw({"kind": "concurrency", "clients": 3}, num_prompts=8)
+    assert drawn.parent is not None
+    assert drawn.parent.tolist() == [-1, -1, -1, 0, 1, 2, 3, 4]
+    assert not drawn.arrival_s.any()
+
+
+def test_clients_send_no_sessions() -> None:
+    document = {"arrival": {"kind": "concurrency", "clients": 3}, "lengths": FIXED, "num_prompts": 8, "sessions": {"turns": 2}}
+    with pytest.raises(msgspec.ValidationError, match="not for kind concurrency"):
+        msgspec.convert(document, Workload)
