@@ -24,11 +24,18 @@ typedef struct {
 } hda_gpu_attention_t;
 
 typedef struct {
-    double efficiency;
+    double efficiency; /* of the tensor cores in the main loop of the grouped GEMMs */
+    double bandwidth;  /* share of the DRAM peak at which weights stream */
+    double vector;     /* the same of permutation, activation and weighted sum */
+    double kernels;    /* of the layer, in launches */
 } hda_gpu_experts_t;
 
 typedef struct {
     double efficiency; /* share of the DRAM peak that a long element-wise kernel sustains */
+    double l2;         /* the same of the L2 bandwidth */
+    double kept;       /* share of L2 whose bytes the kernel need not move from or to DRAM */
+    double issue;      /* operations of scalar kernels per SM and cycle */
+    double step;       /* seconds of a block's step: load, work, store */
 } hda_gpu_vector_t;
 
 /* One GPU. All fields are doubles: an array of them crosses the boundary. Rates per second, times in seconds, sizes in bytes. */
@@ -72,17 +79,20 @@ typedef struct {
 } hda_decode_t;
 
 /* A fused layer of experts on one device, gate and up projection, activation, down projection: `tokens` arrive, each for `top_k` of `experts`, of
- * which `own` are here, each with an intermediate size of `inter` on this device. `skew` is the exponent of a power law over experts, 0: uniform. */
+ * which `own` are here, each with an intermediate size of `inter` on this device. `skew` 0: tokens pick experts at random; above 0: loads by a
+ * power law with that exponent, and this device is the busiest; below 0: spread evenly. */
 typedef struct {
     int64_t tokens, hidden, inter, top_k, experts, own;
     double a_bytes, b_bytes, skew;
     int64_t type;
 } hda_experts_case_t;
 
-/* An element-wise kernel or a norm: bytes in all, operations in all (exponentials apart), `rows` that are reduced each over `width` elements
- * (width 0: none are). */
+/* An element-wise kernel or a norm: bytes in all, operations in all (exponentials apart; they count what a thread issues for its elements,
+ * addresses and conversions included), `rows` that one block each works through in `width` loads of a thread (one of an element, or of
+ * several where a kernel is vectorised; width 0: spread over all SMs), and
+ * whether a row is `reduced` (1) before it is written. */
 typedef struct {
-    double read_bytes, write_bytes, ops, exps, rows, width;
+    double read_bytes, write_bytes, ops, exps, rows, width, reduced;
 } hda_vector_case_t;
 
 /* What sets a kernel's time. */

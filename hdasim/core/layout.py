@@ -34,8 +34,8 @@ TYPES = {"bf16": 0, "fp8": 1, "int8": 2, "fp4": 3}
 #: hda_gpu_t and the constants in it
 GPU_GEMM = np.dtype([(name, "f8") for name in ("efficiency",)])
 GPU_ATTENTION = np.dtype([(name, "f8") for name in ("efficiency",)])
-GPU_EXPERTS = np.dtype([(name, "f8") for name in ("efficiency",)])
-GPU_VECTOR = np.dtype([(name, "f8") for name in ("efficiency",)])
+GPU_EXPERTS = np.dtype([(name, "f8") for name in ("efficiency", "bandwidth", "vector", "kernels")])
+GPU_VECTOR = np.dtype([(name, "f8") for name in ("efficiency", "l2", "kept", "issue", "step")])
 GPU = np.dtype(
     [
         ("sm_count", "f8"), ("clock", "f8"), ("macs", "f8", len(TYPES)), ("lanes", "f8"), ("exps", "f8"), ("registers", "f8"),
@@ -59,7 +59,7 @@ EXPERTS_CASE = np.dtype(
         ("a_bytes", "f8"), ("b_bytes", "f8"), ("skew", "f8"), ("type", "i8"),
     ]
 )  # fmt: skip
-VECTOR_CASE = np.dtype([(name, "f8") for name in ("read_bytes", "write_bytes", "ops", "exps", "rows", "width")])
+VECTOR_CASE = np.dtype([(name, "f8") for name in ("read_bytes", "write_bytes", "ops", "exps", "rows", "width", "reduced")])
 #: hda_kernel_t and hda_kernel_cause_t
 KERNEL = np.dtype(
     [

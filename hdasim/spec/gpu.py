@@ -42,12 +42,19 @@ class ExpertsConstants(Spec):
     """Constants of csrc/gpu_experts.c, in the order of hda_gpu_experts_t."""
 
     efficiency: PositiveFloat
+    bandwidth: PositiveFloat
+    vector: PositiveFloat
+    kernels: PositiveFloat
 
 
 class VectorConstants(Spec):
     """Constants of csrc/gpu_vector.c, in the order of hda_gpu_vector_t."""
 
     efficiency: PositiveFloat
+    l2: PositiveFloat
+    kept: PositiveFloat
+    issue: PositiveFloat
+    step: Seconds
 
 
 class Gpu(Spec):
