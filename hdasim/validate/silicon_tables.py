@@ -193,7 +193,7 @@ def _matmuls(sheet: Sheet, columns: dict[str, Column], times: dict[str, Column])
     yield _table(sheet, "gemm", texts, times, columns, None if plus else ["matmul"] * len(sheet.rows), merged=plus)
 
 
-_ELEMENTWISE = {"softmax": "softmax", "layernorm": "layernorm", "gelu_tanh": "gelu", "rmsnorm+residual (fused)": "rmsnorm_residual"}
+_ELEMENTWISE = {"gelu_tanh": "gelu", "rmsnorm+residual (fused)": "rmsnorm_residual"}
 
 
 def _elementwise(sheet: Sheet, columns: dict[str, Column], times: dict[str, Column]) -> Iterator[Table]:
