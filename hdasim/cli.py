@@ -147,7 +147,7 @@ def _predict_parser(commands: Any) -> None:
                   "hdasim predict cases.csv --op gemm --dtype fp8 --hardware h100 --output out.csv --explain")  # fmt: skip
     parser.description += (
         "\n\nColumns by operator (in brackets: optional):\n"
-        "  gemm                  m, n, k [dtype, output_dtype]\n"
+        "  gemm                  m, n, k [dtype, output_dtype, source_dtype]\n"
         "  attention_context     batch, seq_len, q_heads, kv_heads, head_dim [past, window, kv_dtype]\n"
         "  attention_generation  batch, kv_len, q_heads, kv_heads, head_dim [window, kv_dtype]\n"
         "  moe                   num_tokens, hidden_size, inter_size, topk, num_experts\n"
@@ -163,8 +163,9 @@ def _predict_parser(commands: Any) -> None:
     parser.add_argument("--op", required=True, metavar="OP", help="the operator")
     parser.add_argument("--hardware", metavar="NAME|FILE", required=True, help="a preset, or a file with a device")
     parser.add_argument("--output", metavar="OUT.csv", required=True, help="the table with the times; errors go to a last column")
-    parser.add_argument("--dtype", metavar="TYPE", default="", help="type of operands (of attention: of its cache) in rows without one")
-    parser.add_argument("--explain", action="store_true", help="add columns that say how the time comes about: tile, waves, parts")
+    parser.add_argument("--dtype", metavar="TYPE", default="",
+                        help="type of operands (of attention: of its cache) in rows without one")  # fmt: skip
+    parser.add_argument("--explain", action="store_true", help="add columns on how the time comes about: tile, waves, parts")
 
 
 def _validate_parser(commands: Any) -> None:

@@ -49,8 +49,8 @@ KERNELS = {
     # FlashInfer's fused_add_rmsnorm: the residual is read and written too
     "rmsnorm+residual (fused)": Elementwise(2, 2, 8, vector=8, reduced=True),
 }
-#: The activation of models without a gate, such as phi-2: "mlp_act" with one operand, of the same file.
-UNGATED = Elementwise(1, 1, 49, vector=1)
+#: "mlp_act" of models without a gate, such as phi-2: PyTorch's GELU.
+UNGATED = Elementwise(1, 1, 48)
 
 
 def vector_cases(kernel: Elementwise, rows: ArrayLike, width: ArrayLike, element_bytes: float = 2.0) -> NDArray[np.void]:

@@ -45,7 +45,7 @@ class Cells:
             return np.full(self.count, default, np.int64)
         assert column is not None
         text = "".join(column)
-        if text.isascii() and text.isdecimal() and 0 < min(map(len, column)) and max(map(len, column)) <= _DIGITS:
+        if text.isascii() and text.isdecimal() and min(map(len, column)) > 0 and max(map(len, column)) <= _DIGITS:
             values = np.array(list(map(int, column)), np.int64)
             if values.min() >= least and values.max() <= most:
                 return values

@@ -1,6 +1,7 @@
-"""GEMMs C[m, n] = A[m, k] B[k, n]: columns m (tokens), n, k and maybe the operands' dtype. Results are written in 16 bits.
+"""GEMMs C[m, n] = A[m, k] B[k, n]: columns m (tokens), n, k, maybe dtype (of operands), output_dtype, source_dtype.
 
-Where A is narrower than 16 bits, the kernel that converts it is part of the call.
+Results are of 16 bits, and so is A before the call, which converts it where `dtype` is narrower; a `source_dtype` as narrow as
+`dtype` leaves that out. B, the weights, comes from DRAM.
 """
 
 import numpy as np
@@ -9,11 +10,11 @@ from hdasim.core import _core
 from hdasim.core.layout import GEMM_CASE
 from hdasim.device.gpu import record
 from hdasim.predict.cells import Cells
-from hdasim.predict.kernel import WHY, check, column, compute_types, prediction, types
+from hdasim.predict.kernel import WHY, check, column, compute_types, prediction, put, types
 from hdasim.predict.operator import Cases, Operator, Prediction
 from hdasim.spec.hardware import Device
 
-#: Bytes per element of the result by its type.
+#: Bytes per element of results and sources by their types.
 _RESULTS = {"bf16": 2, "fp16": 2, "fp8": 1, "int8": 1, "fp4": 0.5, "fp32": 4}
 
 
@@ -24,8 +25,10 @@ def read(cells: Cells, device: Device) -> Cases:
         cases[name] = cells.whole(name)
     kinds = types(cells, device)
     cases["a_bytes"], cases["b_bytes"], cases["type"] = column(kinds, 0), column(kinds, 1), compute_types(kinds)
-    places = cells.choice("output_dtype", {name: place for place, name in enumerate(_RESULTS)}, default=0)
-    cases["c_bytes"] = np.array(list(_RESULTS.values()), np.float64)[places]
+    names, sizes = {name: place for place, name in enumerate(_RESULTS)}, np.array(list(_RESULTS.values()), np.float64)
+    cases["c_bytes"] = sizes[cells.choice("output_dtype", names, default=0)]
+    source = sizes[cells.choice("source_dtype", names, default=0)]
+    put(cases, source_bytes=np.where(source > cases["a_bytes"], source, 0))
     return cases
 
 
@@ -35,6 +38,6 @@ def predict(device: Device, cases: Cases) -> Prediction:
 
 
 OPERATOR = Operator(
-    columns=(("m",), ("n",), ("k",)), optional=(("dtype", "input_dtype"), ("output_dtype",)),
+    columns=(("m",), ("n",), ("k",)), optional=(("dtype", "input_dtype"), ("output_dtype",), ("source_dtype",)),
     read=read, check=check, predict=predict, why=WHY, type_column="dtype",
 )  # fmt: skip

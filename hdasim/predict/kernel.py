@@ -56,9 +56,8 @@ def types(cells: Cells, device: Device, name: str = "dtype") -> Ints:
         compute = TYPES_OF_OPERANDS[word].compute
         assert device.gpu is not None
         if compute != "bf16" and not getattr(device.gpu.rates, compute):
-            raise SpecError(
-                f"got {word}, for which {device.name} has no tensor cores; use w8a16 or w4a16 for weights that are widened", (name,)
-            )  # fmt: skip
+            what = f"got {word}, for which {device.name} has no tensor cores"
+            raise SpecError(f"{what}; use w8a16 or w4a16 for weights that are widened", (name,))
         return _ORDER.index(word)
 
     return cells.meaning(name, place, default=0)
@@ -72,6 +71,13 @@ def column(places: Ints, part: int) -> NDArray[np.float64]:
 def compute_types(places: Ints) -> Ints:
     """Places in `layout.TYPES`."""
     return np.array([TYPES[TYPES_OF_OPERANDS[word].compute] for word in _ORDER], np.int64)[places]
+
+
+def put(cases: NDArray[np.void], **values: object) -> None:
+    """Set fields of cases where they have them."""
+    for name, value in values.items():
+        if name in (cases.dtype.names or ()):
+            cases[name] = value
 
 
 def check(device: Device) -> None:

@@ -12,7 +12,7 @@ from hdasim.core import _core
 from hdasim.core.layout import EXPERTS_CASE
 from hdasim.device.gpu import record
 from hdasim.errors import SpecError
-from hdasim.predict.cells import Cells
+from hdasim.predict.cells import Cells, Ints
 from hdasim.predict.kernel import WHY, check, column, compute_types, prediction, types
 from hdasim.predict.operator import Cases, Operator, Prediction
 from hdasim.spec.hardware import Device
@@ -43,13 +43,17 @@ def read(cells: Cells, device: Device) -> Cases:
     tensor, expert = (cells.whole(name, most=2**16, default=1) for name in ("moe_tp_size", "moe_ep_size"))
     law = cells.mapped("distribution", skew, _RANDOM)
     kinds = types(cells, device)
-    cells.refuse(top_k > experts, "topk", lambda row: f"got {top_k[row]}; there are {experts[row]} experts (num_experts)")
-    cells.refuse(tensor > inter, "moe_tp_size", lambda row: f"got {tensor[row]}; inter_size is {inter[row]}")
-    cells.refuse(expert > experts, "moe_ep_size", lambda row: f"got {expert[row]}; there are {experts[row]} experts (num_experts)")
+    _at_most(cells, "topk", top_k, experts, "num_experts")
+    _at_most(cells, "moe_tp_size", tensor, inter, "inter_size")
+    _at_most(cells, "moe_ep_size", expert, experts, "num_experts")
     cases["inter"], cases["own"] = -(-inter // tensor), -(-experts // expert)
     cases["top_k"], cases["experts"], cases["skew"] = top_k, experts, law
     cases["a_bytes"], cases["b_bytes"], cases["type"] = column(kinds, 0), column(kinds, 1), compute_types(kinds)
     return cases
+
+
+def _at_most(cells: Cells, name: str, values: Ints, most: Ints, other: str) -> None:
+    cells.refuse(values > most, name, lambda row: f"got {values[row]}; expected at most {other}, which is {most[row]}")
 
 
 def predict(device: Device, cases: Cases) -> Prediction:

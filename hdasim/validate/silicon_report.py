@@ -22,22 +22,22 @@ _BAND = 0.2
 
 
 def print_report(groups: list[Group], console: Any) -> None:
-    """Print the errors of each group and its size classes, and the worst rows of each operator with what the model says of them."""
+    """Print the errors of each group and its size classes, and the worst rows of each operator with the model's explanation."""
     table = grid("Predicted against the fastest framework's time", ("", "rows", "median", "mean", "p90", "signed", "noise"))
     for total, parts in statistics(groups):
         table.add_row(*_cells(total, ""))
         for part in parts if len(parts) > 1 else ():
             table.add_row(*_cells(part, "  "), style="dim")
     console.print(table, highlight=False)
-    console.print(
-        "error: |predicted / measured - 1|, signed: the median with its sign; noise: median by which other frameworks are slower\n"
-        + "\n".join(f"{name}: {what}" for name, what in SOURCES.items() if any(group.source == name for group in groups)),
-        highlight=False,
-    )
+    console.print("error: |predicted / measured - 1|; signed: its median with the sign", highlight=False)
+    console.print("noise: how much slower frameworks other than the fastest are, median", highlight=False)
+    for name, what in SOURCES.items():
+        if any(group.source.split()[:1] == [name] for group in groups):
+            console.print(f"{name}: {what}", highlight=False)
     for op in dict.fromkeys(group.op for group in groups):
         mine = [group for group in groups if group.op == op]
         console.print()
-        console.print(_worst_table(op, mine), highlight=False)
+        console.print("\n".join(_worst_lines(op, mine)), highlight=False)
 
 
 def _cells(s: Statistics, indent: str) -> list[str]:
@@ -47,28 +47,33 @@ def _cells(s: Statistics, indent: str) -> list[str]:
 
 
 def _worst(groups: list[Group], count: int) -> list[tuple[Group, int]]:
-    """The rows of the largest errors, first of all groups together."""
-    rows = [(group, int(row)) for group in groups for row in np.argsort(-np.abs(group.error), kind="stable")[:count]]
-    return sorted(rows, key=lambda pair: -abs(float(pair[0].error[pair[1]])))[:count]
+    """The rows that are wrong by the largest factor, first of all groups together."""
+    found = []
+    for group in groups:
+        wrong = np.abs(np.log(group.predicted / group.measured))
+        found += [(float(-wrong[row]), group, int(row)) for row in np.argsort(-wrong, kind="stable")[:count]]
+    found.sort(key=lambda entry: entry[0])
+    return [(group, row) for _, group, row in found[:count]]
 
 
-def _explained(group: Group, row: int) -> dict[str, float | str]:
-    """What the model says of a row."""
-    why = {
-        name: float(values[row]) * (1e6 if name.endswith("_us") else 1) for name, values in group.done.why.items()
-    }  # fmt: skip
-    cause = group.done.causes[int(group.done.cause[row])]
-    return {"bound_us": float(group.done.bound[row]) * 1e6, "bottleneck": cause, **why}
+def _why(group: Group, row: int) -> dict[str, float]:
+    """What the model says of a row, times in microseconds."""
+    return {name: float(values[row]) * (1e6 if name.endswith("_us") else 1) for name, values in group.done.why.items()}
 
 
-def _worst_table(op: str, groups: list[Group]) -> Any:
-    columns = ("case", "measured us", "predicted us", "error", "bound us", "bottleneck", *groups[0].done.why)
-    table = grid(f"Worst rows: {op}", columns)
+def _worst_lines(op: str, groups: list[Group]) -> list[str]:
+    lines = [f"Worst rows: {op}"]
     for group, row in _worst(groups, _WORST):
-        values = [f"{group.measured[row]:.4g}", f"{group.predicted[row]:.4g}", f"{100 * group.error[row]:+.0f} %"]
-        values += [value if isinstance(value, str) else f"{value:.4g}" for value in _explained(group, row).values()]
-        table.add_row(f"{group.name} {group.title(row)}", *values)
-    return table
+        measured, predicted, bound = (float(v) for v in (group.measured[row], group.predicted[row], group.done.bound[row] * 1e6))
+        why, cause = _why(group, row), group.done.causes[int(group.done.cause[row])]
+        shape = [f"{name} {why[name]:.4g}" for name in ("split", "waves") if why.get(name)]
+        if why.get("tile_m") and why.get("tile_n"):
+            shape.insert(0, f"tile {why['tile_m']:.0f}x{why['tile_n']:.0f}")
+        parts = [f"{name.removesuffix('_us')} {value:.4g}" for name, value in why.items() if name.endswith("_us")]
+        lines.append(f"{100 * group.error[row]:+8.0f} %  {group.name} {group.title(row)}")
+        times = f"measured {measured:.4g}, predicted {predicted:.4g}, bound {bound:.4g} us; {cause}"
+        lines.append(f"            {'; '.join(filter(None, (times, ', '.join(shape), ', '.join(parts) + ' us')))}")
+    return lines
 
 
 def write_report(groups: list[Group], folder: Path) -> list[str]:
@@ -131,8 +136,9 @@ def _worst_csv(groups: list[Group]) -> str:
         for _, row in _worst([group], _WORST):
             head = {"group": group.name, "case": group.title(row), "measured_us": f"{group.measured[row]:.6g}"}
             head |= {"predicted_us": f"{group.predicted[row]:.6g}", "error": f"{group.error[row]:.4f}"}
-            why = {name: v if isinstance(v, str) else f"{v:.6g}" for name, v in _explained(group, row).items()}
-            writer.writerow(head | why)
+            cause = group.done.causes[int(group.done.cause[row])]
+            head |= {"bound_us": f"{group.done.bound[row] * 1e6:.6g}", "bottleneck": cause}
+            writer.writerow(head | {name: f"{value:.6g}" for name, value in _why(group, row).items()})
     return text.getvalue()
 
 
@@ -147,8 +153,9 @@ def plot(title: str, named: list[tuple[str, list[Group]]]) -> str:
         first.sort()
         series.append(Series(name, 10 ** x[first], 10 ** y[first], "points"))
     ends = np.array([min(float(np.min(s.x)) for s in series) / 1.2, max(float(np.max(s.x)) for s in series) * 1.2])
-    lines = [Series("no error", ends, ends)]
-    lines += [Series(label, ends, ends * (1 + part), dashed=True) for label, part in (("20 %", _BAND), ("", -_BAND))]
+    gap = np.array([np.nan])
+    band = np.concatenate([ends * (1 + _BAND), gap, ends * (1 - _BAND)])
+    lines = [Series("no error", ends, ends), Series("20 %", np.concatenate([ends, gap, ends]), band, dashed=True)]
     return chart(
         [*series, *lines], title=f"{title}: predicted against measured", x_label="measured, us", y_label="predicted, us",
         log_x=True, log_y=True, x_range=(float(ends[0]), float(ends[1])), width=720, height=720,

@@ -162,9 +162,15 @@ def _type_in(stem: str) -> str:
 
 
 def _source(stem: str) -> str:
-    if stem.startswith("llmcompass"):
-        return "llmcompass+" if stem.startswith("llmcompass_plus") else "llmcompass"
-    return "vidur" if "vidur" in stem.split("_") else ""
+    """The key of `SOURCES` that a file's name has, of element-wise kernels with the kernel behind it."""
+    words = stem.split("_")
+    if words[0] == "llmcompass":
+        source = "llmcompass+" if words[1:2] == ["plus"] else "llmcompass"
+        return f"{source} {words[-1]}" if words[-1] in _SINGLE_KERNELS else source
+    return "vidur" if "vidur" in words else ""
+
+
+_SINGLE_KERNELS = ("softmax", "layernorm", "gelu", "rmsnorm")
 
 
 Adapter = Callable[[Sheet, dict[str, Column], dict[str, Column]], Iterator[Table]]
@@ -189,7 +195,9 @@ def _matmuls(sheet: Sheet, columns: dict[str, Column], times: dict[str, Column])
     texts["dtype"] = columns.get("dtype", columns.get("input_dtype", [""] * len(sheet.rows)))
     if "output_dtype" in columns:
         texts["output_dtype"] = columns["output_dtype"]
-    plus = _source(sheet.path.stem) == "llmcompass+"
+    plus = _source(sheet.path.stem).startswith("llmcompass+")
+    if plus:  # kernels alone, whose operands are narrow already
+        texts["source_dtype"] = ["" if text.strip().startswith("w") else text for text in texts["dtype"]]
     yield _table(sheet, "gemm", texts, times, columns, None if plus else ["matmul"] * len(sheet.rows), merged=plus)
 
 
@@ -200,7 +208,7 @@ def _elementwise(sheet: Sheet, columns: dict[str, Column], times: dict[str, Colu
     ops = [_ELEMENTWISE.get(text.strip(), text) for text in columns["operator"]]
     texts = {"op": ops, "num_tokens": columns.get("m", columns.get("elements", []))}
     texts["hidden"] = columns.get("n", ["1"] * len(ops))
-    plus = _source(sheet.path.stem) == "llmcompass+"
+    plus = _source(sheet.path.stem).startswith("llmcompass+")
     yield _table(sheet, "elementwise", texts, times, columns, None if plus else ops)
 
 
