@@ -102,7 +102,10 @@ class Outcome:
 
 @dataclass
 class Sheet:
-    """A CSV file: row i was on line `lines[i]`; `ragged` says of rows what is wrong with their number of fields."""
+    """A CSV file: row i was on line `lines[i]`; `ragged` says of rows what is wrong with their number of fields.
+
+    A `plain` one has no quotes, so that no cell needs any.
+    """
 
     path: Path
     header: Texts
@@ -110,6 +113,7 @@ class Sheet:
     rows: list[Texts] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
     ragged: dict[int, str] = field(default_factory=dict)
+    plain: bool = False
 
     @property
     def names(self) -> list[str]:
@@ -201,6 +205,7 @@ def _regular(sheet: Sheet, text: str, check: Callable[[Sheet], object]) -> bool:
     check(sheet)
     _unique(sheet)
     sheet.rows, sheet.lines = rows, list(range(2, len(rows) + 2))
+    sheet.plain = '"' not in text and len(header) > 1
     return True
 
 

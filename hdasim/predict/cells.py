@@ -12,7 +12,6 @@ from hdasim.text import MOST, choice, whole
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 T = TypeVar("T")
-_DIGITS = 15  # a whole number of so many digits fits in 64 bits
 
 
 class Cells:
@@ -44,11 +43,9 @@ class Cells:
         if column is None and default is not None:
             return np.full(self.count, default, np.int64)
         assert column is not None
-        text = "".join(column)
-        if text.isascii() and text.isdecimal() and min(map(len, column)) > 0 and max(map(len, column)) <= _DIGITS:
-            values = np.array(list(map(int, column)), np.int64)
-            if values.min() >= least and values.max() <= most:
-                return values
+        values = _digits(column)
+        if values is not None and values.min() >= least and values.max() <= most:
+            return values
         return np.array(self._each(name, lambda text: whole(text, name, least, most), least, default), np.int64)
 
     def mapped(self, name: str, read: Callable[[str], float], default: float) -> Floats:
@@ -90,3 +87,13 @@ class Cells:
                 if text in wrong and row not in self.faults:
                     self.faults[row] = name, wrong[text]
         return list(map(known.__getitem__, column))
+
+
+def _digits(column: Sequence[str]) -> Ints | None:
+    """The numbers of a column that has nothing but digits; None of any other. One too large for 64 bits becomes the largest."""
+    text = ",".join(column)
+    digits = text.replace(",", "")
+    if not (digits.isascii() and digits.isdecimal()) or ",," in text or text[0] == "," or text[-1] == ",":
+        return None
+    values: Ints = np.fromstring(text, np.int64, sep=",")
+    return values

@@ -1,9 +1,9 @@
 """Norms, rotary embedding, activation, residual addition and embedding look-up.
 
 The operators of Vidur's profiles are the kernels that it measured, scalar ones of vLLM and PyTorch's, each with what its profiler
-counts of an empty kernel in place of a launch. `model`, if the column is there, says whether the activation is gated, what the
-norm is, and whether attention and feed-forward layer run in parallel, so that two residuals are added; without it the activation
-is gated, norms are RMSNorm and one residual is added. Widths are per GPU. Other operators are single kernels on rows of `hidden` elements.
+counts of an empty kernel in place of a launch. `model`, if the column is there, says whether the activation is gated and whether
+attention and feed-forward layer run in parallel, so that two residuals are added; without it the activation is gated and one
+residual is added. Widths are per GPU. Other operators are single kernels on rows of `hidden` elements.
 """
 
 from collections.abc import Callable
@@ -30,8 +30,7 @@ _WIDTHS = {
 _OTHERS = {"rmsnorm_residual": "rmsnorm+residual (fused)", "layernorm": "layernorm", "softmax": "softmax", "gelu": "gelu_tanh"}
 _NAMES = (*_WIDTHS, *_OTHERS)
 _NEEDED = {"heads": ("q_heads_per_gpu", "q_heads_per_gpu, kv_heads_per_gpu and head_dim")}
-_NORMS = ("input_layernorm", "post_attention_layernorm")
-_PLAIN, _PARALLEL, _LAYERNORM = 1, 2, 4
+_PLAIN, _PARALLEL = 1, 2
 #: `calls` kernels one after the other, each with `launch` seconds, or the device's where that is negative.
 CASE = np.dtype([("vector", VECTOR_CASE), ("calls", "f8"), ("launch", "f8")])
 
@@ -51,9 +50,7 @@ def read(cells: Cells, device: Device) -> Cases:
         column = _WIDTHS.get(name, "hidden")
         cells.refuse(mine & (widths[column] < 1), *_missing(column, name))
         plain = mine & (name == "mlp_act") & (style & _PLAIN > 0)
-        norm = mine & (name in _NORMS) & (style & _LAYERNORM > 0)
-        usual = KERNELS[_OTHERS.get(name, name)], mine & ~plain & ~norm
-        for kernel, rows in (usual, (UNGATED, plain), (KERNELS["layernorm"], norm)):
+        for kernel, rows in ((KERNELS[_OTHERS.get(name, name)], mine & ~plain), (UNGATED, plain)):
             cases["vector"][rows] = vector_cases(kernel, tokens[rows], widths[column][rows])
         cases["calls"][mine] = np.where((style[mine] & _PARALLEL > 0) & (name == "add"), 2, 1)
         cases["launch"][mine] = VIDUR if name in _WIDTHS else -1
@@ -72,8 +69,7 @@ def _style(text: str) -> int:
     if name not in presets("models"):
         return 0
     model = huggingface.from_config(huggingface.load_config(preset_path("models", name)), name)
-    known = ((_PLAIN, not model.gated), (_PARALLEL, model.parallel_attention), (_LAYERNORM, model.norm == "layernorm"))
-    return sum(bit for bit, there in known if there)
+    return (0 if model.gated else _PLAIN) | (_PARALLEL if model.parallel_attention else 0)
 
 
 def predict(device: Device, cases: Cases) -> Prediction:

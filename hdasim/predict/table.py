@@ -38,7 +38,10 @@ _MOST_SHOWN = 20
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished table: per row its cells that are kept, and its outputs, which are None where `errors` has the row."""
+    """A finished table: per row its cells that are kept, and its outputs as text, which are None where `errors` has the row.
+
+    No cell of a `plain` table needs quotes.
+    """
 
     source: Path
     output: Path
@@ -46,9 +49,10 @@ class Outcome:
     columns: Texts
     inputs: list[Texts]
     names: Texts
-    outputs: list[tuple[float | str, ...] | None]
+    outputs: list[Texts | None]
     errors: list[RowError]
     remarks: list[str]
+    plain: bool
 
     def complaints(self) -> list[str]:
         """A line for each remark and bad row; the last says how many more there are."""
@@ -71,7 +75,7 @@ class Outcome:
             if out is None:
                 rows.append(row | dict.fromkeys(self.names) | {_ERROR: str(next(errors))})
             else:
-                rows.append(row | dict(zip(self.names, out, strict=True)))
+                rows.append(row | dict(zip(self.names, map(_value, out), strict=True)))
         head = {"cases": len(rows), "hardware": self.hardware, "remarks": self.remarks}
         return {**head, "errors": [asdict(error) for error in self.errors], "output": str(self.output), "rows": rows}
 
@@ -80,12 +84,14 @@ class Outcome:
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator=newline)
         writer.writerow([*self.columns, *self.names, *([_ERROR] if self.errors else [])])
-        if not self.errors:
-            writer.writerows([(*cells, *out) for cells, out in zip(self.inputs, self.outputs, strict=True) if out is not None])
-        else:
-            errors, empty = iter(self.errors), [""] * len(self.names)
-            for cells, out in zip(self.inputs, self.outputs, strict=True):
-                writer.writerow([*cells, *empty, str(next(errors))] if out is None else [*cells, *out, ""])
+        if self.plain and not self.errors:
+            lines = [",".join(cells + out) for cells, out in zip(self.inputs, self.outputs, strict=True) if out is not None]
+            write_whole(self.output, f"{text.getvalue()}{newline.join(lines)}{newline}")
+            return
+        errors, empty = iter(self.errors), [""] * len(self.names)
+        for cells, out in zip(self.inputs, self.outputs, strict=True):
+            last = [""] if self.errors else []
+            writer.writerow([*cells, *empty, str(next(errors))] if out is None else [*cells, *out, *last])
         write_whole(self.output, text.getvalue())
 
 
@@ -138,7 +144,7 @@ def run(source: Path, output: Path, op: str, hardware: str, *, dtype: str = "", 
     outputs, faults = _results(sheet, cells, kind, device, names)
     outcome = Outcome(
         source, output, device.name, *_kept(sheet, names), names, outputs, faults,
-        _hardware_remarks(sheet, device) + kind.remarks(cells),
+        _hardware_remarks(sheet, device) + kind.remarks(cells), sheet.plain,
     )  # fmt: skip
     outcome.write(sheet.newline)
     return outcome
@@ -206,26 +212,24 @@ def _kept(sheet: Sheet, written: Iterable[str]) -> tuple[Texts, list[Texts]]:
 
 def _results(
     sheet: Sheet, cells: Cells, kind: Operator, device: Device, names: Texts
-) -> tuple[list[tuple[float | str, ...] | None], list[RowError]]:  # fmt: skip
+) -> tuple[list[Texts | None], list[RowError]]:  # fmt: skip
     """The outputs of each row, None for those with errors."""
     cases = kind.read(cells, device)
     errors = row_errors(sheet, cells, kind)
     good = np.ones(cells.count, np.bool_)
     good[list(errors)] = False
     done = kind.predict(device, cases if not errors else cases[good])
-    more = [
-        _rounded(done.why[name] * 1e6 if name.endswith("_us") else done.why[name]) for name in names if name not in OUTPUTS
-    ]  # fmt: skip
-    rows = list(zip(_rounded(done.time * 1e6), _rounded(done.bound * 1e6), done.bottleneck, *more, strict=True))
+    why = [done.why[name] * (1e6 if name.endswith("_us") else 1) for name in names if name not in OUTPUTS]
+    rows = list(zip(_texts(done.time * 1e6), _texts(done.bound * 1e6), done.bottleneck, *map(_texts, why), strict=True))
     if not errors:
         return list(rows), []
     left = iter(rows)
     return [next(left) if fine else None for fine in good.tolist()], list(errors.values())
 
 
-def _rounded(values: NDArray[np.float64]) -> list[float]:
-    """To nine digits."""
-    return [float(f"{value:.9g}") for value in values.tolist()]
+def _texts(values: NDArray[np.float64]) -> list[str]:
+    """Numbers with nine digits."""
+    return ("%.9g " * values.size % tuple(values.tolist())).split()
 
 
 def _hardware_remarks(sheet: Sheet, device: Device) -> list[str]:
