@@ -19,8 +19,22 @@ typedef struct {
     double efficiency; /* of the tensor cores in the main loop */
 } hda_gpu_gemm_t;
 
+/* Fused attention; gpu_prefill.c and gpu_decode.c say where each stands in the model. Times in seconds, shares of 1. */
 typedef struct {
-    double efficiency;
+    double launches;   /* of a call in all, in times of one: its own, cache write, metadata */
+    double efficiency; /* of the tensor cores inside a block of a tile of 128 query rows */
+    double serial; /* share of the shorter of products and softmax that the longer does not hide */
+    double key_block;  /* keys per step of the main loop, if shared memory has room for them */
+    double prologue;   /* of a prefill CTA, outside its main loop */
+    double small_tile; /* products per row in a tile of 64 query rows, relative to one of 128 */
+    double tail;    /* what the last wave exposes of the difference of longest and shortest CTA */
+    double copy;    /* share of the DRAM peak for queries, outputs and the cache write of prefill */
+    double stream;  /* share of the DRAM peak that decode sustains */
+    double sm_read; /* share of 64 bytes per cycle that one SM reads by itself */
+    double l2_hold; /* share of the L2 that keeps a KV cache from one call to the next */
+    double group_cta; /* of a decode CTA for a group of query heads, outside its loop */
+    double head_cta;  /* of a decode CTA for one query head */
+    double merge;     /* of the parts of a split KV cache, beside what each part takes */
 } hda_gpu_attention_t;
 
 typedef struct {
@@ -66,10 +80,12 @@ typedef struct {
     int64_t count, q_len, past;
 } hda_prompt_t;
 
-/* Fused attention on one device: heads on it, `window` 0 for full attention, `kv_bytes` per cached element. */
+/* Fused attention on one device: heads on it, `window` 0 for full attention, `kv_bytes` per cached element, `kv_elements` cached per token (0:
+ * kv_heads (key_dim + value_dim); latent attention keeps key_dim, of which the values are a part). `warm` is the share of the cache that the L2 may
+ * still hold from the call before: 1 in a benchmark that repeats one call, 0 in a model, whose weights pass through the L2 in between. */
 typedef struct {
     int64_t q_heads, kv_heads, key_dim, value_dim, window;
-    double kv_bytes;
+    double kv_bytes, kv_elements, warm;
 } hda_heads_t;
 
 /* One query token for each of `sequences`, whose contexts (the new token included) are `tokens` together and `longest` at most. */

@@ -1,5 +1,6 @@
 /* Operators on a GPU: one kernel after the other, each with all SMs (gpu.h). What the tensor cores are busy for goes to the array, what the vector unit
  * is to that; the rest of a kernel is a stretch in which it is fed, by what sets its time. */
+#include <math.h>
 #include <stdlib.h>
 
 #include "resolve.h"
@@ -66,6 +67,9 @@ static hda_status_t experts(const hda_device_t *device, const hda_op_t *op, int6
     return HDA_OK;
 }
 
+/* Elements that a thread of a vectorised kernel loads at once: 16 bytes of bf16. */
+#define VECTOR 8
+
 static hda_status_t vector(const hda_device_t *device, const hda_op_t *op, int64_t rows,
                            work_t *work) {
     const double r = (double)rows, n = (double)op->n;
@@ -74,7 +78,8 @@ static hda_status_t vector(const hda_device_t *device, const hda_op_t *op, int64
                                            .write_bytes = r * (load ? n : op->write_bytes),
                                            .ops = load ? 0 : r * n * op->vector_ops,
                                            .rows = op->reduce_bytes > 0 ? r : 0,
-                                           .width = op->reduce_bytes > 0 ? n : 0};
+                                           .width = op->reduce_bytes > 0 ? ceil(n / VECTOR) : 0,
+                                           .reduced = op->reduce_bytes > 0};
     if (!(kernel_case.read_bytes + kernel_case.write_bytes > 0))
         return HDA_OK; /* only an exchange */
     hda_kernel_t kernel;
@@ -91,7 +96,8 @@ static hda_heads_t heads_of(const hda_device_t *device, const hda_op_t *op) {
                          .key_dim = op->key_dim,
                          .value_dim = op->value_dim,
                          .window = op->window,
-                         .kv_bytes = device->kv_bytes};
+                         .kv_bytes = device->kv_bytes,
+                         .kv_elements = (double)op->kv_elements};
 }
 
 static hda_status_t prefill(hda_program_t *program, const hda_op_t *op, const rows_t *rows,

@@ -19,6 +19,7 @@ from .cli_parts import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_OK, EXIT_USER
 from .cli_parts import Parser as _Parser
 from .cli_parts import add as _add
 from .cli_parts import out as _out
+from .cli_parts import warn_of_borrowed as _warn_of_borrowed
 from .cli_parts import whole as _whole
 from .cli_trace import trace_parser
 from .errors import HdasimError, SpecError
@@ -273,6 +274,7 @@ def _run(args: argparse.Namespace) -> int:
         from .report.table import print_result
 
         print_result(result, _console())
+    _warn_of_borrowed(experiment)
     note = "interrupted; what was done is saved" if result.served.interrupted else "done"
     spent = time.perf_counter() - started
     sys.stderr.write(f"{note}: {result.summary['steps']:,} steps in {spent:.2f} s, files in {folder}\n")
@@ -297,6 +299,7 @@ def _step(args: argparse.Namespace) -> int:
         _out(to_json({"title": title, **step_head(record, rows), "operators": rows}))
     else:
         print_step(title, record, rows, _console())
+    _warn_of_borrowed(experiment)
     return EXIT_OK
 
 

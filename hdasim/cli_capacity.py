@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
+from .cli_parts import warn_of_borrowed
 from .errors import SpecError
 from .units import parse
 
@@ -92,6 +93,7 @@ def run(args: argparse.Namespace, console: Any) -> int:
         sys.stdout.write(to_json(whole))
     else:
         print_capacity(experiment.name, found, console())
+    warn_of_borrowed(experiment)
     if found["interrupted"]:
         sys.stderr.write(f"interrupted; {len(found['points'])} runs are saved in {path}, --resume does the rest\n")
         return 130

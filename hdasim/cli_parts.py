@@ -41,6 +41,16 @@ def whole(most: int, least: int = 1) -> Callable[[str], int]:
     return convert
 
 
+def warn_of_borrowed(experiment: Any) -> None:
+    """A line on stderr for each GPU of an experiment whose constants come from another generation; a profile needs none."""
+    from .device.gpu import borrowed
+
+    pools = experiment.cluster.pools if experiment.cluster is not None else ()
+    devices = [pool.device or experiment.device for pool in pools] or [experiment.device]
+    lines = dict.fromkeys(map(borrowed, devices)) if experiment.profile is None else {}
+    sys.stderr.write("".join(f"warning: {line}\n" for line in lines if line))
+
+
 def out(text: str) -> None:
     """Write to stdout, which is the result."""
     sys.stdout.write(text)

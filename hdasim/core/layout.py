@@ -33,7 +33,13 @@ OP = np.dtype(
 TYPES = {"bf16": 0, "fp8": 1, "int8": 2, "fp4": 3}
 #: hda_gpu_t and the constants in it
 GPU_GEMM = np.dtype([(name, "f8") for name in ("efficiency",)])
-GPU_ATTENTION = np.dtype([(name, "f8") for name in ("efficiency",)])
+GPU_ATTENTION = np.dtype(
+    [
+        ("launches", "f8"), ("efficiency", "f8"), ("serial", "f8"), ("key_block", "f8"), ("prologue", "f8"), ("small_tile", "f8"),
+        ("tail", "f8"), ("copy", "f8"), ("stream", "f8"), ("sm_read", "f8"), ("l2_hold", "f8"), ("group_cta", "f8"),
+        ("head_cta", "f8"), ("merge", "f8"),
+    ]
+)  # fmt: skip
 GPU_EXPERTS = np.dtype([(name, "f8") for name in ("efficiency", "bandwidth", "vector", "kernels")])
 GPU_VECTOR = np.dtype([(name, "f8") for name in ("efficiency", "l2", "kept", "issue", "step")])
 GPU = np.dtype(
@@ -49,8 +55,11 @@ GEMM_CASE = np.dtype(
     [("m", "i8"), ("n", "i8"), ("k", "i8"), ("a_bytes", "f8"), ("b_bytes", "f8"), ("c_bytes", "f8"), ("type", "i8")]
 )
 HEADS = np.dtype(
-    [("q_heads", "i8"), ("kv_heads", "i8"), ("key_dim", "i8"), ("value_dim", "i8"), ("window", "i8"), ("kv_bytes", "f8")]
-)
+    [
+        ("q_heads", "i8"), ("kv_heads", "i8"), ("key_dim", "i8"), ("value_dim", "i8"), ("window", "i8"), ("kv_bytes", "f8"),
+        ("kv_elements", "f8"), ("warm", "f8"),
+    ]
+)  # fmt: skip
 PROMPT = np.dtype([("count", "i8"), ("q_len", "i8"), ("past", "i8")])
 DECODE = np.dtype([("sequences", "i8"), ("tokens", "f8"), ("longest", "f8")])
 EXPERTS_CASE = np.dtype(

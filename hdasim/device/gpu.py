@@ -7,6 +7,7 @@ import numpy as np
 from ..core import layout
 from ..errors import SpecError
 from ..spec.hardware import Device
+from ..spec.load import presets
 
 _CONSTANTS = ("gemm", "attention", "experts", "vector")
 
@@ -47,4 +48,6 @@ def borrowed(device: Device) -> str:
     gpu = device.gpu
     if gpu is None or gpu.generation == gpu.fitted_on:
         return ""
+    if gpu.generation in presets("generations"):
+        return f"{device.name}: constants are those of {gpu.fitted_on}, although {gpu.generation} GPUs were measured"
     return f"{device.name}: no {gpu.generation} GPU was measured; constants are those of {gpu.fitted_on}, the nearest generation"

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hdasim.device.gpu import borrowed
 from hdasim.errors import SpecError
 from hdasim.predict.cells import Cells
 from hdasim.predict.kernel import operands
@@ -144,7 +145,7 @@ def run(source: Path, output: Path, op: str, hardware: str, *, dtype: str = "", 
     outputs, faults = _results(sheet, cells, kind, device, names)
     outcome = Outcome(
         source, output, device.name, *_kept(sheet, names), names, outputs, faults,
-        _hardware_remarks(sheet, device) + kind.remarks(cells), sheet.plain,
+        _constants_remarks(op, device) + _hardware_remarks(sheet, device) + kind.remarks(cells), sheet.plain,
     )  # fmt: skip
     outcome.write(sheet.newline)
     return outcome
@@ -230,6 +231,12 @@ def _results(
 def _texts(values: NDArray[np.float64]) -> list[str]:
     """Numbers with nine digits."""
     return ("%.9g " * values.size % tuple(values.tolist())).split()
+
+
+def _constants_remarks(op: str, device: Device) -> list[str]:
+    """A line if the kernels' constants were fitted on another generation; collectives have none of a generation."""
+    line = "" if op == "collective" else borrowed(device)
+    return [line] if line else []
 
 
 def _hardware_remarks(sheet: Sheet, device: Device) -> list[str]:

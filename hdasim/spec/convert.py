@@ -18,6 +18,7 @@ from .. import units
 from ..errors import SpecError
 from .base import Spec
 from .document import Path_
+from .gpu import Gpu
 from .hardware import Device
 
 SpecT = TypeVar("SpecT", bound=Spec)
@@ -133,6 +134,8 @@ def _wrong_type_hint(data: Any, info: msgspec.inspect.Type) -> str:
     if isinstance(info, msgspec.inspect.StructType):
         if info.cls is Device and isinstance(data, str):
             return f"; for a preset write device: {{preset: {data[:40]}}}"
+        if info.cls is Gpu and isinstance(data, str):
+            return f"; for the constants of a generation write gpu: {{preset: {data[:40]}}}"
         return f"; its keys are {', '.join(field.name for field in info.fields)}"
     return "; put it in quotes" if isinstance(info, msgspec.inspect.StrType) and not isinstance(data, (dict, list)) else ""
 
@@ -159,21 +162,23 @@ def _prepare_union(data: Any, info: msgspec.inspect.UnionType, path: Path_) -> A
 def _prepare_struct(data: dict[str, Any], info: msgspec.inspect.StructType, path: Path_) -> dict[str, Any]:
     fields = {f.name: f for f in info.fields}
     for key in data:
-        check_key(key, {**fields, "preset": None} if info.cls is Device else fields, path)
+        check_key(key, {**fields, "preset": None} if info.cls in (Device, Gpu) else fields, path)
     for name, field in fields.items():
         if field.required and name not in data:
-            raise SpecError(f"missing key {name!r}; add {name}: {_example(name, field.type)}", path)
+            constants = info.cls is Gpu and name != "shared_memory"
+            remedy = "preset: hopper, or another generation that has it" if constants else f"{name}: {_example(name, field.type)}"
+            raise SpecError(f"missing key {name!r}; add {remedy}", path)
     return {key: _prepare(value, fields[key].type, (*path, key)) for key, value in data.items()}
 
 
 _EXAMPLES = {"device": "{preset: ador}", "model": "{preset: llama3-8b}", "arrival": "{kind: poisson, request_rate: 10}",
              "workload": "{arrival: {kind: trace, path: FILE}}", "rates": "[[0, 2], [600, 10]]",
-             "dram": "{capacity: 80 GB, bandwidth: 2 TB/s}"}  # fmt: skip
+             "dram": "{capacity: 80 GB, bandwidth: 2 TB/s}", "shared_memory": "228 KiB"}  # fmt: skip
 
 
 def _example(name: str, info: msgspec.inspect.Type) -> str:
     """What one would write for a missing key."""
-    if isinstance(info, msgspec.inspect.Metadata) and "unit" in (info.extra or {}):
+    if name not in _EXAMPLES and isinstance(info, msgspec.inspect.Metadata) and "unit" in (info.extra or {}):
         return units.example((info.extra or {})["unit"])
     return _EXAMPLES.get(name, "...")
 

@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from .base import Bytes, PositiveBytes, PositiveFloat, Seconds, Spec
 
+Generation = Annotated[str, Meta(min_length=1, max_length=40)]
 Rate = Annotated[float, Meta(ge=0, le=1024)]
 
 
@@ -33,9 +34,22 @@ class GemmConstants(Spec):
 
 
 class AttentionConstants(Spec):
-    """Constants of csrc/gpu_attention.c, in the order of hda_gpu_attention_t."""
+    """Constants of csrc/gpu_prefill.c and csrc/gpu_decode.c, in the order of hda_gpu_attention_t, which says what they are."""
 
+    launches: PositiveFloat
     efficiency: PositiveFloat
+    serial: PositiveFloat
+    key_block: PositiveFloat
+    prologue: Seconds
+    small_tile: PositiveFloat
+    tail: PositiveFloat
+    copy: PositiveFloat
+    stream: PositiveFloat
+    sm_read: PositiveFloat
+    l2_hold: PositiveFloat
+    group_cta: Seconds
+    head_cta: Seconds
+    merge: Seconds
 
 
 class ExpertsConstants(Spec):
@@ -60,6 +74,13 @@ class VectorConstants(Spec):
 class Gpu(Spec):
     """A GPU's kernels instead of the template's compiled programs.
 
+    Generations are named after NVIDIA's architectures, split where kernels differ (compute capability in brackets): ampere (8.0),
+    ampere-ga10x (8.6 and 8.7, GeForce's dies and Orin), ada (8.9), hopper (9.0), blackwell (10.0), blackwell-thor (11.0),
+    blackwell-rtx (12.0, GeForce's dies); AMD's: cdna2. Those with a file in presets/generations were measured. Of the others the
+    nearest is, by how kernels feed the tensor cores (from registers with mma.sync and cp.async, or asynchronously from shared
+    memory with TMA) and then by the memory: ampere for ampere-ga10x and cdna2, blackwell-rtx for ada, hopper for blackwell and
+    blackwell-thor.
+
     Parameters
     ----------
     generation
@@ -76,8 +97,8 @@ class Gpu(Spec):
         Seconds from an SM's load to its data.
     """
 
-    generation: str
-    fitted_on: str
+    generation: Generation
+    fitted_on: Generation
     gemm: GemmConstants
     attention: AttentionConstants
     experts: ExpertsConstants
@@ -88,3 +109,7 @@ class Gpu(Spec):
     exps: PositiveFloat = 16.0
     l2_latency: Seconds = 0.2e-6
     dram_latency: Seconds = 0.5e-6
+
+    def __post_init__(self) -> None:
+        if self.dram_latency < self.l2_latency:
+            raise ValueError("dram_latency: a load from DRAM passes L2; set it to l2_latency or more")

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from ..units import show
 from .base import (
     MAX_CORES,
     MAX_ROUTED_CORES,
@@ -200,7 +201,10 @@ class Device(Spec):
 
     def __post_init__(self) -> None:
         if self.gpu is not None and self.noc.topology != "shared":
-            raise ValueError("gpu: SMs exchange data through L2; set noc.topology to shared, or gpu to null")
+            raise ValueError("gpu: cores of a GPU exchange data through L2; set noc.topology to shared, or gpu to null")
+        if self.gpu is not None and self.gpu.shared_memory > self.core.local_memory:
+            room = show(self.core.local_memory, "B")
+            raise ValueError(f"gpu: shared_memory is a part of core.local_memory; set it to at most {room}")
         routers = -(-self.core_count // self.noc.concentration)
         if routers > MAX_ROUTED_CORES and self.noc.topology not in ("crossbar", "shared"):
             raise ValueError(

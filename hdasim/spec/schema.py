@@ -21,6 +21,7 @@ def schema() -> dict[str, Any]:
                     choice["type"] = ["number", "string"]
     device, model = parts["Device"], parts["Model"]
     device["properties"]["preset"] = {"enum": presets("hardware"), "description": "a shipped device; other keys override its"}
+    parts["Gpu"]["properties"]["preset"] = {"enum": presets("generations"), "description": "constants of measured GPUs"}
     _relax(device, parts)
     for key in sorted(_config_keys()):
         model["properties"].setdefault(key, {"description": "key of config.json"})
@@ -41,7 +42,8 @@ def schema() -> dict[str, Any]:
 def _relax(device: dict[str, Any], parts: dict[str, Any]) -> None:
     """Beside a preset the device and its parts may be partial."""
     device.pop("required", None)
-    for name in ("Core", "Dram", "SystolicArray", "MacTree", "VectorUnit", "P2P"):
+    constants = (name for name in parts if name.endswith("Constants"))
+    for name in ("Core", "Dram", "SystolicArray", "MacTree", "VectorUnit", "P2P", "Gpu", *constants):
         parts[name].pop("required", None)
 
 

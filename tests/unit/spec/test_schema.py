@@ -27,6 +27,8 @@ def experiment(**sections: Any) -> dict[str, Any]:
     [
         {},
         {"device": {"preset": "a100", "dram": {"bandwidth": "3 TB/s"}, "core": {"mac_tree": None}}},
+        {"device": {"preset": "a100", "gpu": None}},
+        {"device": {"preset": "a100", "gpu": {"preset": "hopper", "rates": {"fp8": 2}, "gemm": {"efficiency": 0.5}}}},
         {"model": {"config": "a/config.json", "num_hidden_layers": 3, "rope_theta": 1e6}},
         {"workload": {"arrival": {"kind": "gamma", "request_rate": "5 req/s"}, "num_prompts": 3}},
         {"slo": {"ttft": 0.2, "tpot": "50 ms"}, "seed": 3, "name": "x"},
@@ -45,6 +47,8 @@ def test_accepts(validator: Any, sections: dict[str, Any]) -> None:
         {"device": {"preset": "a100", "dram": {"bandwith": "3 TB/s"}}},
         {"device": {"preset": "a100", "dram": {"bandwidth": -3}}},
         {"device": {"preset": "a100", "core_count": 10**9}},
+        {"device": {"preset": "a100", "gpu": {"preset": "hoper"}}},
+        {"device": {"preset": "a100", "gpu": {"rates": {"fp8": -1}}}},
         {"model": {"preset": "llama3-8b", "vocabsize": 3}},
         {"workload": {"arrival": {"kind": "poison", "request_rate": 3}}},
         {"serving": {"scheduler": "adro"}},
