@@ -10,7 +10,7 @@ from hdasim.core import _core
 from hdasim.core.layout import DECODE, HEADS, PROMPT
 from hdasim.device.gpu import record
 from hdasim.predict.cells import Cells
-from hdasim.predict.kernel import WHY, check, operands, prediction, put
+from hdasim.predict.kernel import WHY, check, operands, prediction
 from hdasim.predict.operator import Cases, Operator, Prediction
 from hdasim.spec.hardware import Device
 
@@ -33,7 +33,7 @@ def heads(cells: Cells) -> Cases:
     out["window"] = cells.whole("window", least=0, most=_TOKENS, default=0)
     places = cells.meaning("kv_dtype", lambda text: list(_CACHED).index(operands(text, "kv_dtype", _CACHED)), default=0)
     out["kv_bytes"] = np.array(list(_CACHED.values()))[places]
-    put(out, warm=1)
+    out["warm"] = 1
     cells.refuse(q % kv != 0, "q_heads", lambda row: f"got {q[row]}; expected a multiple of kv_heads, which is {kv[row]}")
     return out
 
