@@ -1,8 +1,8 @@
 """Blocks of operators as the kernels of a GPU's serving libraries.
 
 The operators of `layers` are kept, with what a kernel needs to know of them, except where libraries do otherwise (vLLM 0.19):
-the three operators of routed experts are one fused layer that ends with the weighted sum, and new keys and values are written by
-a kernel before attention, which reads them from the cache. Element-wise kernels move whole tensors of activations; a norm adds
+the three operators of routed experts are one fused layer that ends with the weighted sum, and attention writes new keys and
+values to the cache before it reads them. Element-wise kernels move whole tensors of activations; a norm adds
 the residual on the way, and stores it (vLLM's fused_add_rms_norm).
 """
 
@@ -43,7 +43,7 @@ _TRAFFIC: dict[str, _Traffic] = {
 
 def kernels(block: list[Op], model: Model) -> list[Op]:
     """The operators of a block on a GPU."""
-    ops = _fuse_experts(_store_first(block, model), model)
+    ops = _fuse_experts([op for op in block if op.kind != "store"], model)
     return [_typed(_moving(op, model), model) for op in ops]
 
 
@@ -59,25 +59,6 @@ def _typed(op: Op, model: Model) -> Op:
     """Tensor cores compute in the model's type where weights are quantised."""
     quantised = op.kind in ("linear", "experts") and op.weight_bytes < model.activation_bytes
     return replace(op, type=model.compute_type) if quantised else op
-
-
-def _store_first(block: list[Op], model: Model) -> list[Op]:
-    """The write of keys and values as a kernel, for which attention waits."""
-    store = next((op for op in block if op.kind == "store"), None)
-    if store is None:
-        return block
-    elements = store.n / model.kv_cache_bytes
-    write = Op(
-        name=store.name, kind="vector", after=store.after, n=1, read_bytes=elements * model.activation_bytes, write_bytes=store.n
-    )  # fmt: skip
-    result = []
-    for op in block:
-        if op.kind == "prefill_attention":
-            result.append(write)
-            op = replace(op, after=(write.name,))
-        if op is not store:
-            result.append(op)
-    return result
 
 
 def _fuse_experts(block: list[Op], model: Model) -> list[Op]:

@@ -30,14 +30,12 @@ def test_dense_layer() -> None:
     assert moved == {
         "input_norm": (4 * 4096, 4 * 4096),  # hidden state and residual, both ways
         "rotary": (2 * 40 * 128, 2 * 40 * 128),  # queries and keys
-        "kv_store": (2 * 16 * 128, 2 * 16 * 128),  # keys and values into the cache
         "post_norm": (4 * 4096, 4 * 4096),
         "activation": (2 * 2 * 14336, 2 * 14336),  # gate and up in, their product out
         "final_norm": (4 * 4096, 4 * 4096),
         "sampling": (6 * 128256, 4 * 128256),  # bf16 and fp32 read, fp32 written
     }
-    assert by_name["prefill_attention"].after == ("kv_store",)
-    assert not [op for op in by_name.values() if op.kind == "store"]
+    assert not [op for op in by_name.values() if op.kind == "store"]  # attention writes the cache
     assert {op.type for op in by_name.values()} == {"bf16"}
 
 
