@@ -148,7 +148,7 @@ def _predict_parser(commands: Any) -> None:
                   "hdasim predict cases.csv --op gemm --dtype fp8 --hardware h100 --output out.csv --explain")  # fmt: skip
     parser.description += (
         "\n\nColumns by operator (in brackets: optional):\n"
-        "  gemm                  m, n, k [dtype, output_dtype, source_dtype]\n"
+        "  gemm                  m, n, k [dtype, output_dtype, source_dtype, copies]\n"
         "  attention_context     batch, seq_len, q_heads, kv_heads, head_dim [past, window, kv_dtype]\n"
         "  attention_generation  batch, kv_len, q_heads, kv_heads, head_dim [window, kv_dtype]\n"
         "  moe                   num_tokens, hidden_size, inter_size, topk, num_experts\n"
