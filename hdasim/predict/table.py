@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hdasim.device.gpu import borrowed
-from hdasim.errors import SpecError
+from hdasim.errors import CoreError, SpecError
 from hdasim.predict.cells import Cells
 from hdasim.predict.kernel import operands
-from hdasim.predict.operator import Operator
+from hdasim.predict.operator import Cases, Operator
 from hdasim.predict.operators import operator
 from hdasim.sheet import RowError, Sheet, Texts, read_sheet
 from hdasim.spec.convert import meant
@@ -219,13 +219,32 @@ def _results(
     errors = row_errors(sheet, cells, kind)
     good = np.ones(cells.count, np.bool_)
     good[list(errors)] = False
-    done = kind.predict(device, cases if not errors else cases[good])
+    try:
+        done = kind.predict(device, cases if not errors else cases[good])
+    except CoreError:
+        for row in _refused(kind, device, cases, np.flatnonzero(good)):
+            errors[row] = RowError(sheet.lines[row], "row", "the kernel models refuse these sizes; stay nearer to real ones")
+            good[row] = False
+        errors = dict(sorted(errors.items()))
+        done = kind.predict(device, cases[good])
     why = [done.why[name] * (1e6 if name.endswith("_us") else 1) for name in names if name not in OUTPUTS]
     rows = list(zip(_texts(done.time * 1e6), _texts(done.bound * 1e6), done.bottleneck, *map(_texts, why), strict=True))
     if not errors:
         return list(rows), []
     left = iter(rows)
     return [next(left) if fine else None for fine in good.tolist()], list(errors.values())
+
+
+def _refused(kind: Operator, device: Device, cases: Cases, rows: NDArray[np.int64]) -> list[int]:
+    """Those of `rows` that the core refuses, found by halving."""
+    try:
+        kind.predict(device, cases[rows])
+    except CoreError:
+        if rows.size == 1:
+            return rows.tolist()
+        half = rows.size // 2
+        return _refused(kind, device, cases, rows[:half]) + _refused(kind, device, cases, rows[half:])
+    return []
 
 
 def _texts(values: NDArray[np.float64]) -> list[str]:

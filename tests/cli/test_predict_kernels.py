@@ -130,6 +130,13 @@ def test_a_wrong_row_says_why(op: str, table: str, complaint: str, tmp_path: Pat
     assert row["time_us"] == row["bound_us"] == row["bottleneck"] == "" and complaint.split(": ", 1)[1] in row["error"]
 
 
+def test_sizes_that_the_core_refuses_are_errors_of_their_rows(tmp_path: Path, capsys: Capture) -> None:
+    table = "op,num_tokens,q_heads_per_gpu,kv_heads_per_gpu,head_dim\n"
+    code, rows = predict(tmp_path, "elementwise", f"{table}attn_rope,1,8,8,64\nattn_rope,{2**31},65536,65536,65536\nattn_rope,1,8,8,64\n")
+    assert code == 2 and "cases.csv:3: row: the kernel models refuse these sizes" in capsys.readouterr().err
+    assert [bool(row["time_us"]) for row in rows] == [True, False, True]
+
+
 def test_wrong_rows_keep_their_places(tmp_path: Path, capsys: Capture) -> None:
     code, rows = predict(tmp_path, "gemm", "m,n,k\n" + "8,64,64\nx,64,64\n" * 30 + '"8",64,64\n')
     err = capsys.readouterr().err.splitlines()
