@@ -241,7 +241,7 @@ def _refused(kind: Operator, device: Device, cases: Cases, rows: NDArray[np.int6
         kind.predict(device, cases[rows])
     except CoreError:
         if rows.size == 1:
-            return rows.tolist()
+            return [int(rows[0])]
         half = rows.size // 2
         return _refused(kind, device, cases, rows[:half]) + _refused(kind, device, cases, rows[half:])
     return []

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hdasim.device.collectives import OPS
-from hdasim.errors import SpecError
+from hdasim.device.gpu import borrowed
+from hdasim.errors import CoreError, SpecError
 from hdasim.predict.cells import Cells
 from hdasim.predict.kernel import TYPES_OF_OPERANDS, operands
 from hdasim.predict.operator import Cases
@@ -33,11 +34,12 @@ __all__ = ["Validation", "against_data", "print_validation"]
 
 @dataclass
 class Validation:
-    """What was compared, and how many rows and which files were left out."""
+    """What was compared, how many rows and which files were left out, and lines about devices."""
 
     measured: list[Group] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
     files: list[str] = field(default_factory=list)
+    remarks: dict[str, None] = field(default_factory=dict)
 
     @property
     def rows(self) -> list[Row]:
@@ -61,8 +63,8 @@ class Validation:
         return [*out, ("all", [value for values in errors.values() for value in values])]
 
     def skipped_lines(self) -> list[str]:
-        """Why rows and files were left out, a line for each reason."""
-        return [*self.files, *(f"left out {count:,} rows: {reason}" for reason, count in self.skipped.items())]
+        """Why rows and files were left out, a line for each reason, and the remarks."""
+        return [*self.files, *(f"left out {count:,} rows: {reason}" for reason, count in self.skipped.items()), *self.remarks]
 
 
 def _errors(rows: list[Row]) -> list[float]:
@@ -125,6 +127,8 @@ def _compare(table: Table, done: Validation) -> None:
             done.skipped[reason] += len(rows)
         else:
             done.measured.append(_group(table, device, gpu, dtype, np.array(sorted(rows)), times))
+            line = "" if table.op == "collective" else borrowed(device)
+            done.remarks |= {line: None} if line else {}
 
 
 def _known(table: Table, skipped: Counter[str]) -> list[bool]:
@@ -201,7 +205,10 @@ def _group(table: Table, device: Device, gpu: str, dtype: str, rows: Ints, times
     kept, which, columns = _best(table, cases, times[rows])
     measured, others = columns
     cases = cases[kept]
-    done = kind.predict(device, cases)
+    try:
+        done = kind.predict(device, cases)
+    except CoreError as error:
+        raise SpecError(f"sizes that the kernel models refuse ({error.message})", place=str(table.path)) from None
     predicted = done.time * 1e6
     if table.overheads is not None:
         eager = [_overhead(gpu, table.overheads[places[row]]) for row in kept.tolist()]
