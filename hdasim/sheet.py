@@ -104,16 +104,29 @@ class Outcome:
 class Sheet:
     """A CSV file: row i was on line `lines[i]`; `ragged` says of rows what is wrong with their number of fields.
 
-    A `plain` one has no quotes, so that no cell needs any.
+    A plain one, whose rows are lines without quotes and with the header's number of fields, has their texts as `plain`.
     """
 
     path: Path
     header: Texts
     newline: str
-    rows: list[Texts] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
     ragged: dict[int, str] = field(default_factory=dict)
-    plain: bool = False
+    plain: list[str] | None = None
+    _rows: list[Texts] = field(default_factory=list)
+
+    @property
+    def rows(self) -> list[Texts]:
+        if self.plain and not self._rows:
+            self._rows = [tuple(text.split(",")) for text in self.plain]
+        return self._rows
+
+    def columns(self, places: Sequence[int]) -> list[list[str]]:
+        """The cells of some columns."""
+        if self.plain is None:
+            return [[row[at] for row in self.rows] for at in places]
+        cells = ",".join(self.plain).split(",")
+        return [cells[at :: len(self.header)] for at in places]
 
     @property
     def names(self) -> list[str]:
@@ -193,6 +206,22 @@ def _parse(path: Path, text: str, check: Callable[[Sheet], object]) -> Sheet:
 
 def _regular(sheet: Sheet, text: str, check: Callable[[Sheet], object]) -> bool:
     """Read a table whose rows all have a line and the header's number of fields; False for any other, which is not read."""
+    if '"' in text or "\r" in text:
+        return _in_bulk(sheet, text, check)
+    header, *lines = text.removesuffix("\n").split("\n")
+    commas = header.count(",")
+    regular = bool(lines and commas) and {line.count(",") for line in lines} == {commas}
+    if not regular or max(map(len, [header, *lines])) > csv.field_size_limit():
+        return False
+    sheet.header = tuple(header.split(","))
+    check(sheet)
+    _unique(sheet)
+    sheet.plain, sheet.lines = lines, list(range(2, len(lines) + 2))
+    return True
+
+
+def _in_bulk(sheet: Sheet, text: str, check: Callable[[Sheet], object]) -> bool:
+    """`_regular` where cells may be quoted."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = tuple(next(reader))
@@ -204,8 +233,7 @@ def _regular(sheet: Sheet, text: str, check: Callable[[Sheet], object]) -> bool:
     sheet.header = header
     check(sheet)
     _unique(sheet)
-    sheet.rows, sheet.lines = rows, list(range(2, len(rows) + 2))
-    sheet.plain = '"' not in text and len(header) > 1
+    sheet._rows, sheet.lines = rows, list(range(2, len(rows) + 2))
     return True
 
 

@@ -9,8 +9,9 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -39,21 +40,37 @@ _MOST_SHOWN = 20
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished table: per row its cells that are kept, and its outputs as text, which are None where `errors` has the row.
+    """A finished table.
 
-    No cell of a `plain` table needs quotes.
+    Parameters
+    ----------
+    kept
+        Places of the columns that are not written anew.
+    names, results
+        Added columns, with a value for each row without an error.
+    errors
+        In the order of rows.
     """
 
-    source: Path
     output: Path
     hardware: str
-    columns: Texts
-    inputs: list[Texts]
+    sheet: Sheet
+    kept: list[int]
     names: Texts
-    outputs: list[Texts | None]
+    results: list[list[float] | list[str]]
     errors: list[RowError]
     remarks: list[str]
-    plain: bool
+
+    @property
+    def source(self) -> Path:
+        return self.sheet.path
+
+    def rows(self) -> Iterator[tuple[Texts, Texts | RowError]]:
+        """The cells that are kept of each row, and its outputs as text or what is wrong with it."""
+        errors = {error.row: error for error in self.errors}
+        outputs = zip(*map(_texts, self.results), strict=True)
+        for row, line in zip(self.sheet.rows, self.sheet.lines, strict=True):
+            yield tuple([row[at] for at in self.kept]), errors[line] if line in errors else next(outputs)
 
     def complaints(self) -> list[str]:
         """A line for each remark and bad row; the last says how many more there are."""
@@ -66,33 +83,35 @@ class Outcome:
 
     def summary(self) -> str:
         """One line."""
-        return f"cases: {len(self.inputs):,}, errors: {len(self.errors):,}, hardware: {self.hardware}, output: {self.output}"
+        return f"cases: {len(self.sheet.lines):,}, errors: {len(self.errors):,}, hardware: {self.hardware}, output: {self.output}"
 
     def document(self) -> dict[str, Any]:
         """The table as plain data, with numbers as numbers."""
-        rows, errors = [], iter(self.errors)
-        for cells, out in zip(self.inputs, self.outputs, strict=True):
-            row = {name.strip(): _value(text) for name, text in zip(self.columns, cells, strict=True)}
-            if out is None:
-                rows.append(row | dict.fromkeys(self.names) | {_ERROR: str(next(errors))})
+        columns, rows = [self.sheet.names[at] for at in self.kept], []
+        for cells, out in self.rows():
+            row = {name: _value(text) for name, text in zip(columns, cells, strict=True)}
+            if isinstance(out, RowError):
+                rows.append(row | dict.fromkeys(self.names) | {_ERROR: str(out)})
             else:
                 rows.append(row | dict(zip(self.names, map(_value, out), strict=True)))
         head = {"cases": len(rows), "hardware": self.hardware, "remarks": self.remarks}
         return {**head, "errors": [asdict(error) for error in self.errors], "output": str(self.output), "rows": rows}
 
-    def write(self, newline: str) -> None:
+    def write(self) -> None:
         """Write the table, whole or not at all."""
-        text = io.StringIO(newline="")
+        text, newline = io.StringIO(newline=""), self.sheet.newline
         writer = csv.writer(text, lineterminator=newline)
-        writer.writerow([*self.columns, *self.names, *([_ERROR] if self.errors else [])])
-        if self.plain and not self.errors:
-            lines = [",".join(cells + out) for cells, out in zip(self.inputs, self.outputs, strict=True) if out is not None]
-            write_whole(self.output, f"{text.getvalue()}{newline.join(lines)}{newline}")
+        header = [self.sheet.header[at] for at in self.kept]
+        writer.writerow([*header, *self.names, *([_ERROR] if self.errors else [])])
+        plain = self.sheet.plain
+        if plain is not None and not self.errors and len(self.kept) == len(self.sheet.header):
+            form = ",".join(["%s", *("%s" if isinstance(column[0], str) else "%.9g" for column in self.results)]) + newline
+            cells = chain.from_iterable(zip(plain, *self.results, strict=True))
+            write_whole(self.output, text.getvalue() + form * len(plain) % tuple(cells))
             return
-        errors, empty = iter(self.errors), [""] * len(self.names)
-        for cells, out in zip(self.inputs, self.outputs, strict=True):
-            last = [""] if self.errors else []
-            writer.writerow([*cells, *empty, str(next(errors))] if out is None else [*cells, *out, *last])
+        empty, last = [""] * len(self.names), [""] if self.errors else []
+        for kept, out in self.rows():
+            writer.writerow([*kept, *empty, str(out)] if isinstance(out, RowError) else [*kept, *out, *last])
         write_whole(self.output, text.getvalue())
 
 
@@ -142,12 +161,11 @@ def run(source: Path, output: Path, op: str, hardware: str, *, dtype: str = "", 
     check_writable(output)
     cells = columns(sheet, kind, dtype)
     names = (*OUTPUTS, *kind.why) if explain else OUTPUTS
-    outputs, faults = _results(sheet, cells, kind, device, names)
-    outcome = Outcome(
-        source, output, device.name, *_kept(sheet, names), names, outputs, faults,
-        _constants_remarks(op, device) + _hardware_remarks(sheet, device) + kind.remarks(cells), sheet.plain,
-    )  # fmt: skip
-    outcome.write(sheet.newline)
+    results, errors = _results(sheet, cells, kind, device, names)
+    kept = [at for at, name in enumerate(sheet.names) if name not in (*names, _ERROR)]
+    remarks = _constants_remarks(op, device) + _hardware_remarks(sheet, device) + kind.remarks(cells)
+    outcome = Outcome(output, device.name, sheet, kept, names, results, errors, remarks)
+    outcome.write()
     return outcome
 
 
@@ -188,11 +206,12 @@ def column_places(sheet: Sheet, kind: Operator) -> dict[str, int | None]:
 def columns(sheet: Sheet, kind: Operator, dtype: str = "") -> Cells:
     """The columns of an operator under its own names."""
     places = column_places(sheet, kind)
-    texts = {name: [row[at] for row in sheet.rows] for name, at in places.items() if at is not None}
+    there = {name: at for name, at in places.items() if at is not None}
+    texts = dict(zip(there, sheet.columns(list(there.values())), strict=True))
     if dtype:
-        column = texts.get(kind.type_column, [""] * len(sheet.rows))
+        column = texts.get(kind.type_column, [""] * len(sheet.lines))
         texts[kind.type_column] = [text if text.strip() else dtype for text in column]
-    return Cells(texts, len(sheet.rows))
+    return Cells(texts, len(sheet.lines))
 
 
 def row_errors(sheet: Sheet, cells: Cells, kind: Operator) -> dict[int, RowError]:
@@ -203,18 +222,10 @@ def row_errors(sheet: Sheet, cells: Cells, kind: Operator) -> dict[int, RowError
     return {row: RowError(sheet.lines[row], *errors[row]) for row in sorted(errors)}
 
 
-def _kept(sheet: Sheet, written: Iterable[str]) -> tuple[Texts, list[Texts]]:
-    """Header and rows without the columns that are written anew."""
-    kept = [i for i, name in enumerate(sheet.names) if name not in (*written, _ERROR)]
-    if len(kept) == len(sheet.names):
-        return sheet.header, sheet.rows
-    return tuple(sheet.header[i] for i in kept), [tuple([row[i] for i in kept]) for row in sheet.rows]
-
-
 def _results(
     sheet: Sheet, cells: Cells, kind: Operator, device: Device, names: Texts
-) -> tuple[list[Texts | None], list[RowError]]:  # fmt: skip
-    """The outputs of each row, None for those with errors."""
+) -> tuple[list[list[float] | list[str]], list[RowError]]:  # fmt: skip
+    """The columns `names` of rows without errors, and the errors."""
     cases = kind.read(cells, device)
     errors = row_errors(sheet, cells, kind)
     good = np.ones(cells.count, np.bool_)
@@ -227,12 +238,9 @@ def _results(
             good[row] = False
         errors = dict(sorted(errors.items()))
         done = kind.predict(device, cases[good])
-    why = [done.why[name] * (1e6 if name.endswith("_us") else 1) for name in names if name not in OUTPUTS]
-    rows = list(zip(_texts(done.time * 1e6), _texts(done.bound * 1e6), done.bottleneck, *map(_texts, why), strict=True))
-    if not errors:
-        return list(rows), []
-    left = iter(rows)
-    return [next(left) if fine else None for fine in good.tolist()], list(errors.values())
+    results: list[list[float] | list[str]] = [(done.time * 1e6).tolist(), (done.bound * 1e6).tolist(), done.bottleneck]
+    results += [(done.why[name] * (1e6 if name.endswith("_us") else 1)).tolist() for name in names if name not in OUTPUTS]
+    return results, list(errors.values())
 
 
 def _refused(kind: Operator, device: Device, cases: Cases, rows: NDArray[np.int64]) -> list[int]:
@@ -247,9 +255,9 @@ def _refused(kind: Operator, device: Device, cases: Cases, rows: NDArray[np.int6
     return []
 
 
-def _texts(values: NDArray[np.float64]) -> list[str]:
-    """Numbers with nine digits."""
-    return ("%.9g " * values.size % tuple(values.tolist())).split()
+def _texts(values: list[float] | list[str]) -> list[str]:
+    """Numbers with nine digits; texts as they are."""
+    return [value if isinstance(value, str) else f"{value:.9g}" for value in values]
 
 
 def _constants_remarks(op: str, device: Device) -> list[str]:
@@ -262,8 +270,8 @@ def _hardware_remarks(sheet: Sheet, device: Device) -> list[str]:
     """A line if rows name other hardware than the device: they are predicted all the same, as the caller asked."""
     for column in _HARDWARE:
         if column in sheet.names:
-            at = sheet.names.index(column)
-            counts = Counter([row[at] for row in sheet.rows])
+            (texts,) = sheet.columns([sheet.names.index(column)])
+            counts = Counter(texts)
             others = {text.strip(): n for text, n in counts.items() if text.strip() and not same_hardware(text, device.name)}
             if others:
                 shown = ", ".join(list(others)[:3])

@@ -119,7 +119,7 @@ def _tables(sheet: Sheet) -> Iterator[Table]:
     if sheet.ragged:
         row = min(sheet.ragged)
         raise SpecError(sheet.ragged[row], ("row",), f"{sheet.path}:{sheet.lines[row]}")
-    columns = {name: [row[at] for row in sheet.rows] for at, name in enumerate(sheet.names)}
+    columns = dict(zip(sheet.names, sheet.columns(range(len(sheet.names))), strict=True))
     times = {name: columns[name] for name in (*SINGLE, *FRAMEWORKS) if name in columns}
     if not times:
         return
@@ -143,7 +143,7 @@ def _table(
     sheet: Sheet, op: str, texts: dict[str, Column], times: dict[str, Column], columns: dict[str, Column],
     overheads: Column | None = None, merged: bool = False,
 ) -> Table:  # fmt: skip
-    count, stem = len(sheet.rows), sheet.path.stem
+    count, stem = len(sheet.lines), sheet.path.stem
     gpus = next((columns[name] for name in GPU if name in columns), [stem] * count)
     column, types = OPERATORS[op].type_column, [""] * count
     if column:
@@ -192,13 +192,13 @@ def _adapter(sheet: Sheet) -> Adapter | None:
 
 def _matmuls(sheet: Sheet, columns: dict[str, Column], times: dict[str, Column]) -> Iterator[Table]:
     texts = {name: columns[name] for name in ("m", "n", "k")}
-    texts["dtype"] = columns.get("dtype", columns.get("input_dtype", [""] * len(sheet.rows)))
+    texts["dtype"] = columns.get("dtype", columns.get("input_dtype", [""] * len(sheet.lines)))
     if "output_dtype" in columns:
         texts["output_dtype"] = columns["output_dtype"]
     plus = _source(sheet.path.stem).startswith("llmcompass+")
     if plus:  # kernels alone, whose operands are narrow already
         texts["source_dtype"] = ["" if text.strip().startswith("w") else text for text in texts["dtype"]]
-    yield _table(sheet, "gemm", texts, times, columns, None if plus else ["matmul"] * len(sheet.rows), merged=plus)
+    yield _table(sheet, "gemm", texts, times, columns, None if plus else ["matmul"] * len(sheet.lines), merged=plus)
 
 
 _ELEMENTWISE = {"gelu_tanh": "gelu", "rmsnorm+residual (fused)": "rmsnorm_residual"}
