@@ -35,6 +35,8 @@ typedef struct {
     double group_cta; /* of a decode CTA for a group of query heads, outside its loop */
     double head_cta;  /* of a decode CTA for one query head */
     double merge;     /* of the parts of a split KV cache, beside what each part takes */
+    double
+        varlen; /* 1: sequences of different lengths in one call go through FlashAttention-2 (hda_heads_t) */
 } hda_gpu_attention_t;
 
 typedef struct {
@@ -82,10 +84,11 @@ typedef struct {
 
 /* Fused attention on one device: heads on it, `window` 0 for full attention, `kv_bytes` per cached element, `kv_elements` cached per token (0:
  * kv_heads (key_dim + value_dim); latent attention keeps key_dim, of which the values are a part). `warm` is the share of the cache that the L2 may
- * still hold from the call before: 1 in a benchmark that repeats one call, 0 in a model, whose weights pass through the L2 in between. */
+ * still hold from the call before: 1 in a benchmark that repeats one call, 0 in a model, whose weights pass through the L2 in between.
+ * `varlen` 1: sequences may be of different lengths, and the library is FlashAttention-2 (gpu_prefill.c). */
 typedef struct {
     int64_t q_heads, kv_heads, key_dim, value_dim, window;
-    double kv_bytes, kv_elements, warm;
+    double kv_bytes, kv_elements, warm, varlen;
 } hda_heads_t;
 
 /* One query token for each of `sequences`, whose contexts (the new token included) are `tokens` together and `longest` at most. */

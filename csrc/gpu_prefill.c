@@ -14,7 +14,12 @@
  * and never less than the longest. Where CTAs leave SMs idle the keys are split as in decode
  * (gpu_decode.c), if that is faster. Queries, keys, values and outputs pass through DRAM meanwhile,
  * at `copy` of its peak; before, a kernel of its own writes the new keys and values to the cache.
- * Tiles of 128 and of 64 rows are tried and the faster taken, as libraries do. */
+ * Tiles of 128 and of 64 rows are tried and the faster taken, as libraries do.
+ *
+ * With `varlen`, heads are not packed and keys not split: FlashAttention-2 does either only where
+ * every sequence has one query (csrc/flash_attn/flash_api.cpp, mha_varlen_fwd), so that a short
+ * chunk after a long cache, or a decoding sequence beside a prompt, takes one CTA per head through
+ * all its keys. */
 #include <math.h>
 
 #include "gpu.h"
@@ -70,11 +75,12 @@ typedef struct {
 
 static load_t load_of(const hda_heads_t *heads, const hda_prompt_t *prompts, int64_t prompt_count,
                       int64_t tile_m, int64_t tile_n, double prologue, double block) {
-    const int64_t group = heads->q_heads / heads->kv_heads;
+    const int64_t packed = heads->varlen > 0 ? heads->q_heads : heads->kv_heads;
+    const int64_t group = heads->q_heads / packed;
     load_t load = {.shortest = INFINITY};
     for (int64_t i = 0; i < prompt_count; i++) {
         const tiling_t tiling = tile_prompt(&prompts[i], group, heads->window, tile_m, tile_n);
-        const double copies = (double)prompts[i].count * (double)heads->kv_heads;
+        const double copies = (double)prompts[i].count * (double)packed;
         load.ctas += copies * tiling.tiles;
         load.work += copies * (tiling.tiles * prologue + tiling.blocks * block);
         load.blocks = hda_fmax(load.blocks, tiling.longest);
@@ -100,7 +106,7 @@ static void tiled(const hda_gpu_t *gpu, const hda_heads_t *heads, const hda_prom
         time = hda_fmax(time + fit->tail * (longest - load.shortest), longest);
     }
     const double room = hda_fmin(floor(gpu->sm_count / load.ctas), HDA_ATTENTION_SPLITS);
-    if (room >= 2 && load.blocks >= 2) {
+    if (heads->varlen <= 0 && room >= 2 && load.blocks >= 2) {
         const double parts = hda_fmin(room, load.blocks);
         const double merge = fit->merge + parts * HDA_ATTENTION_MERGE_SPLIT;
         const double parted = prologue + ceil(load.blocks / parts) * block + merge;

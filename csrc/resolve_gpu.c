@@ -97,12 +97,20 @@ static hda_heads_t heads_of(const hda_device_t *device, const hda_op_t *op) {
                          .value_dim = op->value_dim,
                          .window = op->window,
                          .kv_bytes = device->kv_bytes,
-                         .kv_elements = (double)op->kv_elements};
+                         .kv_elements = (double)op->kv_elements,
+                         .varlen = device->gpu.attention.varlen};
+}
+
+/* Prompts and decoding sequences of a step go through one kernel; latent attention has different ones for the two. */
+static int together(const hda_device_t *device, const hda_op_t *op, const rows_t *rows) {
+    const int latent = op->kv_elements != op->kv_heads * (op->key_dim + op->value_dim);
+    return device->gpu.attention.varlen > 0 && rows->tokens > rows->decode && !latent;
 }
 
 static hda_status_t prefill(hda_program_t *program, const hda_op_t *op, const rows_t *rows,
                             work_t *work) {
     const hda_batch_t *batch = rows->batch;
+    if (rows->tokens == rows->decode) return HDA_OK;
     if (program->prompt_room < batch->sequence_count) {
         const int64_t room = hda_max64(batch->sequence_count, 2 * program->prompt_room);
         hda_prompt_t *more = realloc(program->prompts, (size_t)room * sizeof *more);
@@ -114,11 +122,10 @@ static hda_status_t prefill(hda_program_t *program, const hda_op_t *op, const ro
     double past = 0;
     for (int64_t i = 0; i < batch->sequence_count; i++) {
         const int64_t q = batch->q_len[i], cached = batch->past[i];
-        if (q == 1 && cached > 0) continue;
+        if (q == 1 && cached > 0 && !together(&program->device, op, rows)) continue;
         program->prompts[count++] = (hda_prompt_t){1, q, cached};
         past += (double)(op->window > 0 ? hda_min64(cached, op->window - 1) : cached);
     }
-    if (count == 0) return HDA_OK;
     const hda_device_t *device = &program->device;
     const hda_heads_t heads = heads_of(device, op);
     hda_kernel_t kernel;
@@ -130,8 +137,8 @@ static hda_status_t prefill(hda_program_t *program, const hda_op_t *op, const ro
 
 static hda_status_t decode(hda_program_t *program, const hda_op_t *op, const rows_t *rows,
                            work_t *work) {
-    if (rows->decode == 0) return HDA_OK;
     const hda_device_t *device = &program->device;
+    if (rows->decode == 0 || together(device, op, rows)) return HDA_OK;
     const double past = (double)rows->context_tokens[op - program->ops];
     const int64_t longest =
         op->window > 0 ? hda_min64(rows->longest, op->window - 1) : rows->longest;

@@ -37,7 +37,7 @@ GPU_ATTENTION = np.dtype(
     [
         ("launches", "f8"), ("efficiency", "f8"), ("serial", "f8"), ("key_block", "f8"), ("prologue", "f8"), ("small_tile", "f8"),
         ("tail", "f8"), ("copy", "f8"), ("stream", "f8"), ("sm_read", "f8"), ("l2_hold", "f8"), ("group_cta", "f8"),
-        ("head_cta", "f8"), ("merge", "f8"),
+        ("head_cta", "f8"), ("merge", "f8"), ("varlen", "f8"),
     ]
 )  # fmt: skip
 GPU_EXPERTS = np.dtype([(name, "f8") for name in ("efficiency", "bandwidth", "vector", "kernels")])
@@ -57,7 +57,7 @@ GEMM_CASE = np.dtype(
 HEADS = np.dtype(
     [
         ("q_heads", "i8"), ("kv_heads", "i8"), ("key_dim", "i8"), ("value_dim", "i8"), ("window", "i8"), ("kv_bytes", "f8"),
-        ("kv_elements", "f8"), ("warm", "f8"),
+        ("kv_elements", "f8"), ("warm", "f8"), ("varlen", "f8"),
     ]
 )  # fmt: skip
 PROMPT = np.dtype([("count", "i8"), ("q_len", "i8"), ("past", "i8")])

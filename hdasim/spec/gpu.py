@@ -50,6 +50,7 @@ class AttentionConstants(Spec):
     group_cta: Seconds
     head_cta: Seconds
     merge: Seconds
+    varlen: bool
 
 
 class ExpertsConstants(Spec):

@@ -21,8 +21,10 @@ BACKENDS = ("all_to_all", "allgather_reducescatter")
 
 
 def experiment(model: str, device: str, **serving: Any) -> Experiment:
+    """On the plain template, whose operators of experts are apart; a GPU's are one fused kernel."""
     e = load("ador-llama3-8b", [f"model.preset={model}"])
-    return msgspec.structs.replace(e, device=load_device(device), serving=Serving(enable_expert_parallel=True, **serving))
+    plain = msgspec.structs.replace(load_device(device), gpu=None)
+    return msgspec.structs.replace(e, device=plain, serving=Serving(enable_expert_parallel=True, **serving))
 
 
 def records(machine: Machine, ops: np.ndarray) -> dict[str, tuple[Any, Any]]:
