@@ -17,6 +17,16 @@ typedef enum {
 /* Constants of a generation; which data they were fitted on says the generation's preset, what they mean the kernel's file. */
 typedef struct {
     double efficiency; /* of the tensor cores in the main loop */
+    double feed;       /* cycles per row and column of a tile and step of k that operands take beside products */
+    double step;       /* cycles of dependent work in a step of k, 128 bytes of it, of one block */
+    double load;       /* bytes per cycle that an SM loads for each 1024 multiply-accumulates of bf16 per cycle */
+    double dram_share; /* of the DRAM peak, of long streams */
+    double l2_share;   /* of the L2 peak, of streams */
+    double l2_held;    /* share of L2 that keeps operands from one kernel to the next */
+    double narrow;     /* how much longer the main loop takes in types narrower than bf16 than their rate says */
+    double convert;    /* launches that a kernel which converts A takes beside its traffic */
+    double convert_split; /* launches that a split k, or a tile of another library, costs then */
+    double fine;       /* 1: a tile may have any multiple of 8 rows of tokens (wgmma and later), 0: powers of two (mma) */
 } hda_gpu_gemm_t;
 
 /* Fused attention; gpu_prefill.c and gpu_decode.c say where each stands in the model. Times in seconds, shares of 1. */
@@ -70,10 +80,13 @@ typedef struct {
     hda_gpu_vector_t vector;
 } hda_gpu_t;
 
-/* C[m, n] = A[m, k] B[k, n]; bytes per element. `type` is what the tensor cores compute in: weights of fewer bytes are widened on the way. */
+/* C[m, n] = A[m, k] B[k, n]; bytes per element. `type` is what the tensor cores compute in: weights of fewer bytes are widened on the way.
+ * `source_bytes`: A has this many before a kernel that converts it to `a_bytes`, 0: there is none. `copies`: matrices like B that are used in
+ * turn, so that B is in L2 if all of them fit; 0: B comes from DRAM, as the weights of a model with many layers do. */
 typedef struct {
     int64_t m, n, k;
     double a_bytes, b_bytes, c_bytes;
+    double source_bytes, copies;
     int64_t type;
 } hda_gemm_case_t;
 

@@ -32,7 +32,12 @@ OP = np.dtype(
 #: hda_type_t
 TYPES = {"bf16": 0, "fp8": 1, "int8": 2, "fp4": 3}
 #: hda_gpu_t and the constants in it
-GPU_GEMM = np.dtype([(name, "f8") for name in ("efficiency",)])
+GPU_GEMM = np.dtype(
+    [
+        ("efficiency", "f8"), ("feed", "f8"), ("step", "f8"), ("load", "f8"), ("dram_share", "f8"), ("l2_share", "f8"),
+        ("l2_held", "f8"), ("narrow", "f8"), ("convert", "f8"), ("convert_split", "f8"), ("fine", "f8"),
+    ]
+)  # fmt: skip
 GPU_ATTENTION = np.dtype(
     [
         ("launches", "f8"), ("efficiency", "f8"), ("serial", "f8"), ("key_block", "f8"), ("prologue", "f8"), ("small_tile", "f8"),
@@ -52,8 +57,11 @@ GPU = np.dtype(
 )  # fmt: skip
 #: hda_gemm_case_t, hda_heads_t, hda_prompt_t, hda_decode_t, hda_experts_case_t, hda_vector_case_t
 GEMM_CASE = np.dtype(
-    [("m", "i8"), ("n", "i8"), ("k", "i8"), ("a_bytes", "f8"), ("b_bytes", "f8"), ("c_bytes", "f8"), ("type", "i8")]
-)
+    [
+        ("m", "i8"), ("n", "i8"), ("k", "i8"), ("a_bytes", "f8"), ("b_bytes", "f8"), ("c_bytes", "f8"), ("source_bytes", "f8"),
+        ("copies", "f8"), ("type", "i8"),
+    ]
+)  # fmt: skip
 HEADS = np.dtype(
     [
         ("q_heads", "i8"), ("kv_heads", "i8"), ("key_dim", "i8"), ("value_dim", "i8"), ("window", "i8"), ("kv_bytes", "f8"),

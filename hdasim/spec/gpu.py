@@ -28,9 +28,19 @@ class TypeRates(Spec):
 
 
 class GemmConstants(Spec):
-    """Constants of csrc/gpu_gemm.c, in the order of hda_gpu_gemm_t."""
+    """Constants of csrc/gpu_gemm.c, in the order of hda_gpu_gemm_t, which says what they are."""
 
     efficiency: PositiveFloat
+    feed: PositiveFloat
+    step: PositiveFloat
+    load: PositiveFloat
+    dram_share: PositiveFloat
+    l2_share: PositiveFloat
+    l2_held: PositiveFloat
+    narrow: PositiveFloat
+    convert: PositiveFloat
+    convert_split: PositiveFloat
+    fine: Annotated[float, Meta(ge=0, le=1)]
 
 
 class AttentionConstants(Spec):
