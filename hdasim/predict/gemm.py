@@ -11,7 +11,7 @@ from hdasim.core import _core
 from hdasim.core.layout import GEMM_CASE
 from hdasim.device.gpu import record
 from hdasim.predict.cells import Cells
-from hdasim.predict.kernel import WHY, check, column, compute_types, prediction, put, types
+from hdasim.predict.kernel import WHY, check, column, compute_types, prediction, types
 from hdasim.predict.operator import Cases, Operator, Prediction
 from hdasim.spec.hardware import Device
 
@@ -32,8 +32,8 @@ def read(cells: Cells, device: Device) -> Cases:
     source = sizes[cells.choice("source_dtype", names, default=0)]
     fill = np.ceil(device.global_memory / (cases["n"].astype(np.float64) * cases["k"] * cases["b_bytes"]))
     copies = cells.whole("copies", most=2**20, default=0)
-    copies = np.where(copies > 0, copies, np.minimum(fill, _MOST_COPIES))
-    put(cases, source_bytes=np.where(source > cases["a_bytes"], source, 0), copies=copies)
+    cases["copies"] = np.where(copies > 0, copies, np.minimum(fill, _MOST_COPIES))
+    cases["source_bytes"] = np.where(source > cases["a_bytes"], source, 0)
     return cases
 
 

@@ -73,13 +73,6 @@ def compute_types(places: Ints) -> Ints:
     return np.array([TYPES[TYPES_OF_OPERANDS[word].compute] for word in _ORDER], np.int64)[places]
 
 
-def put(cases: NDArray[np.void], **values: object) -> None:
-    """Set fields of cases where they have them."""
-    for name, value in values.items():
-        if name in (cases.dtype.names or ()):
-            cases[name] = value
-
-
 def check(device: Device) -> None:
     """`SpecError` if the device is no GPU."""
     if device.gpu is None:

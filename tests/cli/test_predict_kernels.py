@@ -73,6 +73,14 @@ def test_types_of_a_column_or_of_the_option(tmp_path: Path) -> None:
     assert times(rows) == [fp8]
 
 
+def test_operands_that_are_narrow_already_and_weights_in_l2(tmp_path: Path) -> None:
+    _, rows = predict(tmp_path, "gemm", "m,n,k,dtype,source_dtype\n2048,4096,4096,fp8,\n2048,4096,4096,fp8,fp8\n")
+    assert times(rows)[0] > times(rows)[1] + 1
+    _, rows = predict(tmp_path, "gemm", "m,n,k,copies\n1,2048,2048,1\n1,2048,2048,\n1,2048,2048,100\n")
+    warm, usual, cold = times(rows)
+    assert warm < cold and warm <= usual <= cold
+
+
 def test_narrow_weights_are_read_faster(tmp_path: Path) -> None:
     _, rows = predict(tmp_path, "gemm", "m,n,k,dtype\n1,28672,8192,bf16\n1,28672,8192,w8a16\n1,28672,8192,w4a16\n")
     wide, half, quarter = times(rows)
