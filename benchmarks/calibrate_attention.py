@@ -113,7 +113,7 @@ def descend(phases: Iterable[Kernels], gpu: NDArray[np.void], names: tuple[str, 
     return changed(minimize(objective, np.zeros(len(names)), method="Nelder-Mead", options=options).x)
 
 
-def calibrate(prefill: Kernels, decode: Kernels, gpu: NDArray[np.void], generation: str, rounds: int = 4) -> NDArray[np.void]:
+def calibrate(prefill: Kernels, decode: Kernels, gpu: NDArray[np.void], generation: str, rounds: int = 8) -> NDArray[np.void]:
     """The GPU with fitted constants."""
     gpu = with_constants(gpu, {**START, "key_block": KEY_BLOCK[generation]})
     decode = possible(decode, gpu)
@@ -133,7 +133,7 @@ def errors(kernels: Kernels, gpu: NDArray[np.void]) -> dict[str, float]:
 
 
 def report(prefill: Kernels, decode: Kernels, gpu: NDArray[np.void]) -> dict[str, dict[str, float]]:
-    """Errors of prefill; of decode: all rows, those that the DRAM could have served, and of these those with caches above 2 L2."""
+    """Errors of prefill; of decode: all rows, those that DRAM can have served, and of these those with caches above 2 L2."""
     honest = possible(decode, gpu)
     large = honest.pick(honest.cache_bytes() > 2 * gpu["l2_size"])
     groups = {"prefill": prefill, "decode": decode, "decode, possible": honest, "decode, possible, above 2 L2": large}

@@ -4,10 +4,11 @@
 
 #include "gpu.h"
 
-/* The same on all generations, fitted on A100 and H100 together unless said otherwise. */
+/* The same on all generations: rounded from a fit of A100 and H100 together, errors are flat around
+ * them. */
 #define HDA_ATTENTION_SMALL_PROLOGUE 0.6 /* of a tile of 64 rows, relative to one of 128 */
 #define HDA_ATTENTION_MERGE_SPLIT 45e-9  /* seconds per part of a split KV cache */
-#define HDA_ATTENTION_L2_READ 0.6        /* share of the L2's bandwidth that streaming sustains */
+#define HDA_ATTENTION_L2_READ 0.6 /* share of the L2's bandwidth that streaming sustains: assumed */
 /* fp32 operations per score beside its exponential, counted: scale, mask, maximum, shift, sum,
  * conversion */
 #define HDA_ATTENTION_SOFTMAX_OPS 6.0

@@ -220,6 +220,7 @@ def _experiment(run: Run, device: Device, model: Model, profile: Path | None) ->
     meta, place = run.meta, str(run.folder / "meta.json")
     kwargs, cache = meta["engine_kwargs"], meta.get("kv_cache") or {}
     serving = {ours: kwargs[theirs] for theirs, ours in _SETTINGS.items() if kwargs.get(theirs) is not None}
+    serving.setdefault("all2all_backend", "allgather_reducescatter")  # vLLM's default
     serving |= {key: cache[key] for key in ("num_gpu_blocks", "block_size") if cache.get(key) is not None}
     if isinstance(serving.get("num_gpu_blocks"), int):
         serving["num_gpu_blocks"] -= 1  # vLLM's block pool keeps the first for itself (block_pool.py, null_block)
