@@ -46,7 +46,7 @@ class Group:
 
     @property
     def name(self) -> str:
-        return " ".join(filter(None, (self.gpu, "" if self.op == "collective" else self.op, self.dtype, self.source)))
+        return " ".join(filter(None, (self.gpu, self.op, self.dtype, self.source)))
 
     @property
     def error(self) -> Floats:
@@ -54,8 +54,9 @@ class Group:
         return error
 
     def label(self, place: int) -> str:
-        """The name of a size class."""
-        return f"{self.name} {self.classes[place]}"
+        """The name of a size class; of a collective, that of the operation is enough."""
+        name = self.name.replace(" collective", "") if self.op == "collective" else self.name
+        return f"{name} {self.classes[place]}"
 
 
 @dataclass(frozen=True)

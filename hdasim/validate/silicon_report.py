@@ -77,14 +77,14 @@ def _worst_lines(op: str, groups: list[Group]) -> list[str]:
 
 
 def write_report(groups: list[Group], folder: Path) -> list[str]:
-    """Write errors.csv, groups.json, worst.csv and plots into a folder, groups with a source in plots of their own; the files' names."""
+    """Write errors.csv, groups.json, worst.csv and plots, groups with a source in their own, into a folder; the files' names."""
     make_folder(folder)
     found = statistics(groups)
     files = {"errors.csv": _errors_csv(found), "groups.json": _groups_json(groups, found), "worst.csv": _worst_csv(groups)}
     files["silicon.svg"] = plot("All operators", [(op, _of(groups, op)) for op in dict.fromkeys(g.op for g in groups)])
     for op in dict.fromkeys(group.op for group in groups):
-        sources = {"": [g for g in groups if g.op == op and not g.source], "-sources": [g for g in groups if g.op == op and g.source]}
-        for name, mine in sources.items():
+        for name, apart in (("", False), ("-sources", True)):
+            mine = [group for group in groups if group.op == op and bool(group.source) == apart]
             if mine:
                 named = [(" ".join(filter(None, (g.gpu, g.dtype, g.source))), [g]) for g in mine]
                 files[f"silicon-{op}{name}.svg"] = plot(op, named)
