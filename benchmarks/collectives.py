@@ -13,19 +13,29 @@ import argparse
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from hdasim.device.collectives import LINKS, Link, collective_times
-from hdasim.predict.collective import Case
 from hdasim.spec.hardware import P2P
 from hdasim.spec.load import load_device
 from hdasim.validate.silicon import against_data
 
 Floats = NDArray[np.float64]
 FITTED = ("hop", "pair_setup", "pair", "ramp")
+
+
+class Case(NamedTuple):
+    """`op` on `devices` devices; `size` in bytes by the convention of `hdasim.device.collectives.SIZES`."""
+
+    op: str
+    devices: int
+    size: int
+
+
 Cases = list[tuple[Case, float]]
 
 

@@ -144,16 +144,29 @@ def _noc_parser(commands: Any) -> None:
 
 def _predict_parser(commands: Any) -> None:
     parser = _add(commands, "predict", _predict, "times of single operators on a device, for a table of cases",
-                  "hdasim predict cases.csv --op collective --hardware h100 --output out.csv")  # fmt: skip
+                  "hdasim predict cases.csv --op gemm --hardware h100 --output out.csv\n"
+                  "hdasim predict cases.csv --op gemm --dtype fp8 --hardware h100 --output out.csv --explain")  # fmt: skip
     parser.description += (
-        "\n\ncollective: columns op (all_reduce, all_gather, reduce_scatter, alltoall, send_recv),\n"
-        "num_gpus (or n_gpus, num_workers), message_bytes (or bytes; as in nccl-tests).\n"
-        "Adds time_us, bound_us, bottleneck and keeps every other column."
+        "\n\nColumns by operator (in brackets: optional):\n"
+        "  gemm                  m, n, k [dtype, output_dtype, source_dtype, copies]\n"
+        "  attention_context     batch, seq_len, q_heads, kv_heads, head_dim [past, window, kv_dtype]\n"
+        "  attention_generation  batch, kv_len, q_heads, kv_heads, head_dim [window, kv_dtype]\n"
+        "  moe                   num_tokens, hidden_size, inter_size, topk, num_experts\n"
+        "                        [moe_tp_size, moe_ep_size, distribution, dtype]\n"
+        "  elementwise           op, num_tokens and the widths that it needs of hidden, ffn_per_gpu,\n"
+        "                        q_heads_per_gpu, kv_heads_per_gpu, head_dim [model]\n"
+        "  collective            op (all_reduce, all_gather, reduce_scatter, alltoall, send_recv),\n"
+        "                        num_gpus (or n_gpus, num_workers), message_bytes (or bytes; as in nccl-tests)\n"
+        "Types are bf16 (or fp16), fp8, int8, fp4, w8a16, w4a16; bf16 where a row and --dtype name none.\n"
+        "All but collective need a GPU. Adds time_us, bound_us, bottleneck and keeps every other column."
     )
     parser.add_argument("file", metavar="CASES.csv", help="one case a row, all on the same hardware")
-    parser.add_argument("--op", required=True, metavar="OP", help="the operator: collective")
+    parser.add_argument("--op", required=True, metavar="OP", help="the operator")
     parser.add_argument("--hardware", metavar="NAME|FILE", required=True, help="a preset, or a file with a device")
     parser.add_argument("--output", metavar="OUT.csv", required=True, help="the table with the times; errors go to a last column")
+    parser.add_argument("--dtype", metavar="TYPE", default="",
+                        help="type of operands (of attention: of its cache) in rows without one")  # fmt: skip
+    parser.add_argument("--explain", action="store_true", help="add columns on how the time comes about: tile, waves, parts")
 
 
 def _validate_parser(commands: Any) -> None:
@@ -177,10 +190,15 @@ def _validate_parser(commands: Any) -> None:
     booksim.add_argument("--data", metavar="PATH", required=True, help=(
         "a folder with booksim_micro.csv, booksim_collectives.csv, astra_congestion_aware.csv, or one of them"))  # fmt: skip
     silicon = _add(references, "silicon", _validate_silicon, "operator times measured on hardware that ships as a preset",
+                   "hdasim validate silicon --data shared/reference/silicon --output-dir out\n"
                    "hdasim validate silicon --data nccl_latency_table.csv --op collective")  # fmt: skip
     silicon.add_argument("--data", metavar="PATH", required=True, help=(
-        "a table with the columns of hdasim predict, gpu (or system) and latency_us, or a folder of such tables"))  # fmt: skip
-    silicon.add_argument("--op", required=True, metavar="OP", help="the operator: collective")
+        "a table with the columns of hdasim predict and times in microseconds (latency_us, median_us, or trtllm_us, vllm_us, "
+        "sglang_us, of which the fastest counts), or a folder of such tables; the GPU is that of its column gpu, system, node or "
+        "device, or of the file's name, such as gemm_h100_sxm_fp8.csv, which may name the type too"))  # fmt: skip
+    silicon.add_argument("--op", metavar="OP", help="only this operator of hdasim predict")
+    silicon.add_argument("--output-dir", metavar="DIR", help=(
+        "where errors.csv, worst.csv and the plots of predicted against measured times go"))  # fmt: skip
     vllm = _add(references, "vllm", _validate_vllm, "a recorded vLLM run, replayed",
                 "hdasim validate vllm --data rtxpro6000_llama-3.1-8b --plot run.html\n"
                 "hdasim validate vllm --data rtxpro6000_llama-3.1-8b --hardware h100   # without its profile")  # fmt: skip
@@ -389,7 +407,9 @@ def _tabulated(done: Any, json: bool) -> int:
 def _predict(args: argparse.Namespace) -> int:
     from .predict import table
 
-    done = table.run(Path(args.file), Path(args.output), args.op, args.hardware)
+    done = table.run(
+        Path(args.file), Path(args.output), args.op, args.hardware, dtype=args.dtype, explain=args.explain
+    )  # fmt: skip
     for line in done.complaints():
         sys.stderr.write(" ".join(line.split()) + "\n")
     if args.json:
@@ -435,12 +455,16 @@ def _validate_booksim(args: argparse.Namespace) -> int:
 
 
 def _validate_silicon(args: argparse.Namespace) -> int:
-    from .validate import silicon
+    from .report.files import make_folder, to_json
+    from .validate import silicon, silicon_report
 
-    done = silicon.against_data(Path(args.data), args.op)
+    folder = None if args.output_dir is None else Path(args.output_dir)
+    if folder is not None:
+        make_folder(folder)
+    done = silicon.against_data(Path(args.data), args.op or "")
+    if folder is not None:
+        silicon_report.write_report(done.measured, folder)
     if args.json:
-        from .report.files import to_json
-
         _out(to_json([row.document() for row in done.rows]))
     else:
         silicon.print_validation(done, _console())

@@ -102,14 +102,31 @@ class Outcome:
 
 @dataclass
 class Sheet:
-    """A CSV file: row i was on line `lines[i]`; `ragged` says of rows what is wrong with their number of fields."""
+    """A CSV file: row i was on line `lines[i]`; `ragged` says of rows what is wrong with their number of fields.
+
+    A plain one, whose rows are lines without quotes and with the header's number of fields, has their texts as `plain`.
+    """
 
     path: Path
     header: Texts
     newline: str
-    rows: list[Texts] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
     ragged: dict[int, str] = field(default_factory=dict)
+    plain: list[str] | None = None
+    _rows: list[Texts] = field(default_factory=list)
+
+    @property
+    def rows(self) -> list[Texts]:
+        if self.plain and not self._rows:
+            self._rows = [tuple(text.split(",")) for text in self.plain]
+        return self._rows
+
+    def columns(self, places: Sequence[int]) -> list[list[str]]:
+        """The cells of some columns."""
+        if self.plain is None:
+            return [[row[at] for row in self.rows] for at in places]
+        cells = ",".join(self.plain).split(",")
+        return [cells[at :: len(self.header)] for at in places]
 
     @property
     def names(self) -> list[str]:
@@ -160,8 +177,10 @@ def read_sheet(path: Path, check: Callable[[Sheet], object], longest: int = 2**1
 
 
 def _parse(path: Path, text: str, check: Callable[[Sheet], object]) -> Sheet:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     sheet = Sheet(path, (), "\r\n" if text.partition("\n")[0].endswith("\r") else "\n")
+    if _regular(sheet, text, check):
+        return sheet
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     line = 0
     try:
         for row in reader:
@@ -179,12 +198,49 @@ def _parse(path: Path, text: str, check: Callable[[Sheet], object]) -> Sheet:
             sheet.lines.append(line)
     except csv.Error as error:
         raise SpecError(f"{error}; expected comma-separated values", ("row",), f"{path}:{line + 1}") from None
-    for name in sheet.names:
-        if name and sheet.names.count(name) > 1:
-            raise SpecError(f"column appears {sheet.names.count(name)} times; expected it once", (name,), f"{path}:1")
+    _unique(sheet)
     if not sheet.rows:
         raise SpecError("header without rows; expected one row per case below it", place=f"{path}:1")
     return sheet
+
+
+def _regular(sheet: Sheet, text: str, check: Callable[[Sheet], object]) -> bool:
+    """Read a table whose rows all have a line and the header's number of fields; False for any other, which is not read."""
+    if '"' in text or "\r" in text:
+        return _in_bulk(sheet, text, check)
+    header, *lines = text.removesuffix("\n").split("\n")
+    commas = header.count(",")
+    regular = bool(lines and commas) and {line.count(",") for line in lines} == {commas}
+    if not regular or max(map(len, [header, *lines])) > csv.field_size_limit():
+        return False
+    sheet.header = tuple(header.split(","))
+    check(sheet)
+    _unique(sheet)
+    sheet.plain, sheet.lines = lines, list(range(2, len(lines) + 2))
+    return True
+
+
+def _in_bulk(sheet: Sheet, text: str, check: Callable[[Sheet], object]) -> bool:
+    """`_regular` where cells may be quoted."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = tuple(next(reader))
+        rows = list(map(tuple, reader))
+    except (csv.Error, StopIteration):
+        return False
+    if not header or not rows or reader.line_num != len(rows) + 1 or set(map(len, rows)) != {len(header)}:
+        return False
+    sheet.header = header
+    check(sheet)
+    _unique(sheet)
+    sheet._rows, sheet.lines = rows, list(range(2, len(rows) + 2))
+    return True
+
+
+def _unique(sheet: Sheet) -> None:
+    for name in sheet.names:
+        if name and sheet.names.count(name) > 1:
+            raise SpecError(f"column appears {sheet.names.count(name)} times; expected it once", (name,), f"{sheet.path}:1")
 
 
 def finished(

@@ -49,6 +49,8 @@ KERNELS = {
     # FlashInfer's fused_add_rmsnorm: the residual is read and written too
     "rmsnorm+residual (fused)": Elementwise(2, 2, 8, vector=8, reduced=True),
 }
+#: "mlp_act" of models without a gate, such as phi-2: PyTorch's GELU.
+UNGATED = Elementwise(1, 1, 48)
 
 
 def vector_cases(kernel: Elementwise, rows: ArrayLike, width: ArrayLike, element_bytes: float = 2.0) -> NDArray[np.void]:

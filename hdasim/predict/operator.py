@@ -1,21 +1,45 @@
 """What `hdasim predict` needs to know of an operator."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hdasim.predict.cells import Cells
 from hdasim.spec.hardware import Device
 
+Floats = NDArray[np.float64]
+#: One item for each case.
+Cases = NDArray[np.void]
 
-class Prediction(NamedTuple):
-    """Per case: seconds, seconds below which no implementation gets on this device, and what sets the time."""
 
-    time: NDArray[np.float64]
-    bound: NDArray[np.float64]
-    bottleneck: list[str]
+@dataclass(frozen=True)
+class Prediction:
+    """Per case: seconds, seconds below which no implementation gets on this device, and what sets the time.
+
+    Parameters
+    ----------
+    time, bound
+        Seconds.
+    cause
+        Place in `causes` of what sets the time.
+    launch
+        Seconds of `time` that the launch takes.
+    why
+        How the time comes about: columns of numbers, those in seconds with names that end in ``_us``.
+    """
+
+    time: Floats
+    bound: Floats
+    cause: NDArray[np.int64]
+    causes: tuple[str, ...]
+    launch: Floats
+    why: dict[str, Floats] = field(default_factory=dict)
+
+    @property
+    def bottleneck(self) -> list[str]:
+        return list(map(self.causes.__getitem__, self.cause.tolist()))
 
 
 @dataclass(frozen=True)
@@ -27,20 +51,27 @@ class Operator:
     columns
         The input columns, each with the names that it may have; the first is the one used in messages and in `read`.
     optional
-        The same for columns that may be missing; their cells are then "".
+        The same for columns that may be missing.
     read
-        A case from the cells of a row by column; `SpecError` with the column as its path if a cell is wrong.
+        The cases of all rows; those of rows with mistakes, which `Cells` keeps, are not used. It knows the device, because that
+        may lack a type.
     check
         `SpecError` with the key as its path if the device cannot run the operator at all.
     predict
-        Times of the cases that `read` made.
+        Times of cases that `read` made.
+    why
+        Names of the columns in `Prediction.why`.
+    type_column
+        The optional column that ``--dtype`` stands for where it is missing or empty; "" if there is none.
     remarks
         Lines to the user about the rows' cells as a whole.
     """
 
     columns: tuple[tuple[str, ...], ...]
     optional: tuple[tuple[str, ...], ...]
-    read: Callable[[dict[str, str]], Any]
+    read: Callable[[Cells, Device], Cases]
     check: Callable[[Device], None]
-    predict: Callable[[Device, Sequence[Any]], Prediction]
-    remarks: Callable[[Sequence[dict[str, str]]], list[str]] = lambda rows: []
+    predict: Callable[[Device, Cases], Prediction]
+    why: tuple[str, ...]
+    type_column: str = ""
+    remarks: Callable[[Cells], list[str]] = lambda cells: []

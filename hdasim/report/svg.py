@@ -183,11 +183,11 @@ def _grid(x_axis: _Axis, y_axis: _Axis) -> list[str]:
     for tick in x_axis.ticks():
         at = float(x_axis.pixels(np.array([tick]))[0])
         parts.append(f'<line class="grid" x1="{at:.1f}" y1="{top}" x2="{at:.1f}" y2="{bottom}"/>')
-        parts.append(f'<text class="tick" x="{at:.1f}" y="{bottom + 16}" text-anchor="middle">{_number(tick)}</text>')
+        parts.append(f'<text class="tick" x="{at:.1f}" y="{bottom + 16}" text-anchor="middle">{_tick(tick)}</text>')
     for tick in y_axis.ticks():
         at = float(y_axis.pixels(np.array([tick]))[0])
         parts.append(f'<line class="grid" x1="{left}" y1="{at:.1f}" x2="{right}" y2="{at:.1f}"/>')
-        parts.append(f'<text class="tick" x="{left - 6}" y="{at + 4:.1f}" text-anchor="end">{_number(tick)}</text>')
+        parts.append(f'<text class="tick" x="{left - 6}" y="{at + 4:.1f}" text-anchor="end">{_tick(tick)}</text>')
     parts.append(f'<path class="frame" d="M{left} {top}V{bottom}H{right}"/>')
     return parts
 
@@ -273,6 +273,11 @@ def _number(value: float, digits: int = 6) -> str:
     if 1000 <= abs(value) < 1e9:
         return f"{value:,.0f}"
     return f"{value:.{digits}g}"
+
+
+def _tick(value: float) -> str:
+    """A number beside an axis, which has room for six digits."""
+    return f"{value:g}" if abs(value) >= 1e6 else _number(value)
 
 
 def _dash(series: Series) -> str:
