@@ -34,7 +34,10 @@ def operators(device: Device, devices: int, batch: int, query_tokens: int, kv_to
 
     def vector(kind: str, elements: float, ops: float, exps: float = 0.0, width: float = 0.0) -> float:
         case = np.zeros(1, layout.VECTOR_CASE)
-        case[0] = (elements * _BYTES, elements * _BYTES, elements * ops, elements * exps, elements / width if width else 0, width)
+        case["read_bytes"] = case["write_bytes"] = elements * _BYTES
+        case["ops"], case["exps"] = elements * ops, elements * exps
+        if width:
+            case["rows"], case["width"], case["reduced"] = elements / width, width, 1
         kernel = _core.gpu_vector(gpu, case)[0]
         return LAUNCH[kind] + float(kernel["time"] - kernel["launch"])
 
