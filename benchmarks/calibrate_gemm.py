@@ -44,7 +44,7 @@ START = {
     "narrow": 1.2, "convert": 1.0, "convert_split": 3.0,
 }  # fmt: skip
 #: Where the fit starts, as the simplex finds local minima in these cycles of dependent work.
-STEPS = (120.0, 300.0, 600.0)
+STEPS = (150.0, 500.0)
 MOST = {"efficiency": 1.0, "dram_share": 0.97, "l2_share": 1.0, "l2_held": 1.0}
 FRAMEWORKS = ("trtllm_us", "vllm_us", "sglang_us")
 COPIES = 5
@@ -102,7 +102,7 @@ def descend(gemms: Gemms, gpu: NDArray[np.void], names: tuple[str, ...]) -> NDAr
 
     for size in (0.25, 0.3, 0.15):
         simplex = np.vstack([start, start + size * np.eye(len(names))])
-        options = {"maxfev": 500, "initial_simplex": simplex, "adaptive": True}
+        options = {"maxfev": 400, "initial_simplex": simplex, "adaptive": True}
         start = minimize(lambda logs: loss(gemms, changed(logs)), start, method="Nelder-Mead", options=options).x
     return changed(start)
 
@@ -138,7 +138,7 @@ def sample(gemms: dict[str, Gemms], count: int, seed: int = 0) -> tuple[dict[str
     return first, second
 
 
-def fit(data: str | Path, generation: str, rows: int = 4000) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+def fit(data: str | Path, generation: str, rows: int = 2500) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
     """Constants of a generation in `MEASURED`, and their errors: of all rows, and of a half that the fit did not see."""
     gemms, gpu = load(Path(data), generation)
     first, second = sample(gemms, rows)

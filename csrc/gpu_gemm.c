@@ -5,11 +5,12 @@
  *     resident blocks' products and operand feed, or what they load at the SM's rate, or, if that is longer, one block's chain of
  *     dependent work: a load's latency over the stages that shared memory holds, and `step` cycles. Each round of blocks after the
  *     first fills and drains again, which takes two load latencies and two stores of its tile.
- *   dram: A and B as far as L2 does not hold them, and C; once each while A and B fit in L2, else the strips of each wave of blocks,
+ *   dram: A and B as far as L2 does not hold them, and C if L2 does not; once each while A and B fit in L2, else the strips of each wave of blocks,
  *     which a rasterised order keeps nearly square.
  *   l2: the same bytes at the rate at which streams leave L2.
  *   norm: of exponent 4, as the three overlap but not perfectly.
- *   ends: what the first load takes longer from DRAM than from L2 (the launch floor holds a kernel's first load), the last store.
+ *   ends: what the first load takes longer from DRAM than from L2 (the launch floor holds a kernel's first load), and the last round's
+ *     stores, which all blocks make at once.
  *   split: a second kernel that adds the parts: 0.9 launches and its traffic.
  *   conversion: a kernel before, whose traffic nothing hides. Libraries that take scaled operands have few tiles on tensor cores that
  *     work on fine ones: 64 or 128 rows, and no split; others cost `convert_split` launches more.
@@ -42,6 +43,7 @@ typedef struct {
     double reads, writes, moved; /* bytes: from DRAM, to DRAM, of all operands */
     double dram_rate, l2_rate,
         other;        /* bytes per second; seconds that any but a direct kernel costs */
+    double burst;     /* bytes of C */
     int fits, scaled; /* L2 holds A and B; a library for scaled operands */
 } work_t;
 
@@ -111,7 +113,7 @@ static plan_t plan(const work_t *w, const tile_t *tile, double split, double mos
         reads = fmax(reads, strips(w, tile_m, tile_n, rows, cols, wave));
     }
     p.dram = (reads + w->writes) / w->dram_rate;
-    p.latency = w->latency - gpu->l2_latency + store;
+    p.latency = w->latency - gpu->l2_latency + store + w->burst / (turns + 1) / gpu->l2_bandwidth;
     if (split > 1) p.latency += 0.9 * gpu->launch + 2 * split * 4 * w->m * w->n / w->l2_rate;
     if (!direct) p.latency += w->other;
     p.time = norm(p.compute, p.l2, p.dram) + p.latency;
@@ -191,7 +193,8 @@ hda_status_t hda_gpu_gemm(const hda_gpu_t *gpu, const hda_gemm_case_t *gemm, hda
     w.moved = a + b + c;
     w.reads = a * (1 - hit(w.moved, held));
     w.reads += gemm->copies > 0 ? b * (1 - hit(a + c + gemm->copies * b, held)) : b;
-    w.writes = c;
+    w.writes = c * (1 - hit(w.moved, held));
+    w.burst = c;
     w.fits = a + b < 0.7 * gpu->l2_size;
     w.latency = gpu->l2_latency + (gpu->dram_latency - gpu->l2_latency) * w.reads / (a + b);
 
@@ -207,9 +210,8 @@ hda_status_t hda_gpu_gemm(const hda_gpu_t *gpu, const hda_gemm_case_t *gemm, hda
     for (size_t i = 0; i < sizeof tiles / sizeof *tiles; i++) {
         const tile_t *tile = &tiles[i];
         if (tile->fine && constants->fine == 0) continue;
-        const int large = tile->m >= 2 * w.m + 16 || tile->n >= 2 * w.n;
-        if (large && !(w.scaled && is_direct(&w, tile)) && !(tile->m == 16 && tile->n == 32))
-            continue;
+        const int large = tile->m >= 2 * w.m + 16 || tile->n >= fmax(2 * w.n, 33);
+        if (large && !(w.scaled && is_direct(&w, tile))) continue;
         try_tile(&w, tile, &best);
     }
     if (gemm->m == 1 && !w.scaled) {
