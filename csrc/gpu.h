@@ -17,16 +17,20 @@ typedef enum {
 /* Constants of a generation; which data they were fitted on says the generation's preset, what they mean the kernel's file. */
 typedef struct {
     double efficiency; /* of the tensor cores in the main loop */
-    double feed;       /* cycles per row and column of a tile and step of k that operands take beside products */
-    double step;       /* cycles of dependent work in a step of k, 128 bytes of it, of one block */
-    double load;       /* bytes per cycle that an SM loads for each 1024 multiply-accumulates of bf16 per cycle */
+    double
+        feed; /* cycles per row and column of a tile and step of k that operands take beside products */
+    double step; /* cycles of dependent work in a step of k, 128 bytes of it, of one block */
+    double
+        load; /* bytes per cycle that an SM loads for each 1024 multiply-accumulates of bf16 per cycle */
     double dram_share; /* of the DRAM peak, of long streams */
     double l2_share;   /* of the L2 peak, of streams */
     double l2_held;    /* share of L2 that keeps operands from one kernel to the next */
-    double narrow;     /* how much longer the main loop takes in types narrower than bf16 than their rate says */
-    double convert;    /* launches that a kernel which converts A takes beside its traffic */
+    double
+        narrow; /* how much longer the main loop takes in types narrower than bf16 than their rate says */
+    double convert;       /* launches that a kernel which converts A takes beside its traffic */
     double convert_split; /* launches that a split k, or a tile of another library, costs then */
-    double fine;       /* 1: a tile may have any multiple of 8 rows of tokens (wgmma and later), 0: powers of two (mma) */
+    double
+        fine; /* 1: a tile may have any multiple of 8 rows of tokens (wgmma and later), 0: powers of two (mma) */
 } hda_gpu_gemm_t;
 
 /* Fused attention; gpu_prefill.c and gpu_decode.c say where each stands in the model. Times in seconds, shares of 1. */
@@ -74,6 +78,8 @@ typedef struct {
     double l2_size, l2_bandwidth, l2_latency;
     double dram_bandwidth, dram_latency;
     double launch; /* floor of a kernel inside a CUDA graph */
+    double
+        sustained; /* bf16 rate of the tensor cores on end in a model, relative to that of GEMMs in the tables */
     hda_gpu_gemm_t gemm;
     hda_gpu_attention_t attention;
     hda_gpu_experts_t experts;

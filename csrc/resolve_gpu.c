@@ -34,17 +34,19 @@ static void charge(const hda_device_t *device, const hda_kernel_t *kernel, int u
 static hda_status_t linear(const hda_device_t *device, const hda_op_t *op, int64_t rows,
                            work_t *work) {
     const int64_t type = supported(&device->gpu, op->type);
-    const hda_gemm_case_t gemm = {.m = rows,
-                                  .n = op->n,
-                                  .k = op->k,
-                                  .a_bytes = operand_bytes(device, type),
-                                  .b_bytes = op->weight_bytes,
-                                  .c_bytes = device->activation_bytes,
-                                  .source_bytes =
-                                      type == HDA_TYPE_BF16 ? 0 : device->activation_bytes,
-                                  .type = type};
+    const hda_gemm_case_t gemm = {
+        .m = rows,
+        .n = op->n,
+        .k = op->k,
+        .a_bytes = operand_bytes(device, type),
+        .b_bytes = op->weight_bytes,
+        .c_bytes = device->activation_bytes,
+        .source_bytes = type == HDA_TYPE_BF16 ? 0 : device->activation_bytes,
+        .type = type};
+    hda_gpu_t gpu = device->gpu;
+    gpu.macs[HDA_TYPE_BF16] *= gpu.sustained;
     hda_kernel_t kernel;
-    TRY(hda_gpu_gemm(&device->gpu, &gemm, &kernel));
+    TRY(hda_gpu_gemm(&gpu, &gemm, &kernel));
     charge(device, &kernel, ENGINE_SA, type, work);
     work->unique_bytes = work->dram_bytes = (double)op->k * (double)op->n * op->weight_bytes;
     return HDA_OK;

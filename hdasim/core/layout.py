@@ -51,7 +51,8 @@ GPU = np.dtype(
     [
         ("sm_count", "f8"), ("clock", "f8"), ("macs", "f8", len(TYPES)), ("lanes", "f8"), ("exps", "f8"), ("registers", "f8"),
         ("shared_memory", "f8"), ("l2_size", "f8"), ("l2_bandwidth", "f8"), ("l2_latency", "f8"), ("dram_bandwidth", "f8"),
-        ("dram_latency", "f8"), ("launch", "f8"), ("gemm", GPU_GEMM), ("attention", GPU_ATTENTION), ("experts", GPU_EXPERTS),
+        ("dram_latency", "f8"), ("launch", "f8"), ("sustained", "f8"),
+        ("gemm", GPU_GEMM), ("attention", GPU_ATTENTION), ("experts", GPU_EXPERTS),
         ("vector", GPU_VECTOR),
     ]
 )  # fmt: skip

@@ -33,6 +33,7 @@ def record(device: Device) -> np.ndarray:
         "dram_bandwidth": device.dram.bandwidth,
         "dram_latency": gpu.dram_latency,
         "launch": device.launch_overhead,
+        "sustained": gpu.sustained,
     }
     for name, value in values.items():
         result[name] = value

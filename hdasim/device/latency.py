@@ -200,7 +200,7 @@ def _fields(experiment: Experiment) -> dict[str, Any]:
         "rank_count": ranks,
         "expert_measured": _measured(device, ranks * serving.device_count) if ranks > 1 else None,
         "dataflow": layout.DATAFLOWS_ON_CORES[device.dataflow],
-        "launch_overhead": device.launch_overhead,
+        "launch_overhead": device.launch_overhead + (device.gpu.gap if device.gpu else 0.0),
         "prefetch": device.prefetch,
         "activation_bytes": model.activation_bytes,
         "kv_bytes": model.kv_cache_bytes,

@@ -64,16 +64,18 @@ def requests(workload: Workload, rng: np.random.Generator, base_dir: str | Path 
     assert workload.lengths is not None  # `Workload` holds that
     lengths = _lengths(workload.lengths, workload.num_prompts or 0, input_rng, output_rng)
     if isinstance(workload.arrival, ConcurrencyArrival):
-        return _closed_loop(workload.arrival.clients, *lengths)
+        return _closed_loop(workload.arrival, *lengths, arrival_rng)
     if workload.sessions is None and workload.shared_prefix is None:
         return Requests(_arrivals(workload.arrival, len(lengths[0]), arrival_rng), *lengths)
     return conversations(workload, *lengths, lambda count: _arrivals(workload.arrival, count, arrival_rng), Streams(*others))
 
 
-def _closed_loop(clients: int, input_len: Ints, output_len: Ints) -> Requests:
-    """Request i comes when request i - clients, of the same client, has its last token."""
-    count = len(input_len)
-    return Requests(np.zeros(count), input_len, output_len, parent=np.maximum(np.arange(count) - clients, -1))
+def _closed_loop(arrival: ConcurrencyArrival, input_len: Ints, output_len: Ints, rng: np.random.Generator) -> Requests:
+    """Request i comes when request i - clients, of the same client, has its last token, and the client has thought."""
+    count, clients = len(input_len), min(arrival.clients, len(input_len))
+    times = rng.exponential(arrival.think_time, count)
+    times[:clients] = np.sort(times[:clients]) - times[:clients].min()
+    return Requests(times, input_len, output_len, parent=np.maximum(np.arange(count) - clients, -1))
 
 
 def generate(workload: Workload, seed: int, path: str | Path, base_dir: str | Path | None = None) -> Requests:

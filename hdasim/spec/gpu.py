@@ -8,7 +8,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from .base import Bytes, PositiveBytes, PositiveFloat, Seconds, Spec
+from .base import Bytes, Fraction, PositiveBytes, PositiveFloat, Seconds, Spec
 
 Generation = Annotated[str, Meta(min_length=1, max_length=40)]
 Rate = Annotated[float, Meta(ge=0, le=1024)]
@@ -98,6 +98,10 @@ class Gpu(Spec):
         Of the GPU. Where it differs from `fitted_on`, constants are those of the nearest generation that was measured.
     fitted_on
         The generation whose measurements the constants come from.
+    sustained
+        Rate of the tensor cores in bf16 GEMMs of a model that follow each other for long, relative to those of short benchmarks.
+    gap
+        Seconds from a kernel to the next, different one in a CUDA graph, beside the floor of a kernel that is repeated.
     rates
         Tensor-core rates of other types than bf16.
     registers, shared_memory
@@ -114,6 +118,8 @@ class Gpu(Spec):
     attention: AttentionConstants
     experts: ExpertsConstants
     vector: VectorConstants
+    sustained: Fraction
+    gap: Seconds
     shared_memory: PositiveBytes
     rates: TypeRates = TypeRates()
     registers: Bytes = 256 * 1024

@@ -89,12 +89,14 @@ class FixedArrival(Spec, frozen=True, kw_only=True, tag_field="kind", tag="fixed
 
 
 class ConcurrencyArrival(Spec, frozen=True, kw_only=True, tag_field="kind", tag="concurrency"):
-    """`clients` that each send a request, wait for its last token, and send the next at once: a closed loop.
+    """`clients` that each send a request, wait for its last token, and send the next: a closed loop.
 
-    The rate follows from the service, as with ``--max-concurrency`` of `vllm bench serve`.
+    `think_time` is the mean of exponential times that they take between the two, and before the first. The rate follows from the
+    service, as with ``--max-concurrency`` of `vllm bench serve`.
     """
 
     clients: Annotated[int, Meta(ge=1, le=1_000_000)]
+    think_time: Seconds = 0.0
 
 
 class TraceArrival(Spec, frozen=True, kw_only=True, tag_field="kind", tag="trace"):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from ..device.latency import Machine, build
 from ..errors import CapacityError, SpecError
@@ -27,8 +28,10 @@ from ..spec.workload import ConcurrencyArrival, FixedLengths, Lengths, QuantileL
 
 #: Seconds in which the host launches a kernel: the median token time of BLOOM-176B with one request, / (70 x 15).
 HOSTS = {"a100": 49.35e-3 / 1050, "h100": 36.15e-3 / 1050}
-#: Requests of each client.
+#: Requests of each client that count, after a first one.
 WAVES = 5
+#: Mean seconds between a client's requests: HTTP, tokenisation [A].
+THINK = 0.0
 _MODELS = {
     "llama2-70b": "llama2-70b", "Qwen3-32B": "qwen3-32b", "Qwen3-235B-A22B-FP8": "qwen3-235b-a22b",
     "Llama-3.1-8B-Instruct": "llama3-8b", "Llama-3.1-70B": "llama3-70b", "gpt-oss-120b": "gpt-oss-120b",
@@ -119,24 +122,25 @@ def server(cells: Cells) -> Outcome:
     model = _model(name, cells["precision"])
     gpu = cells["system"].partition("_")[0]
     try:
-        result = simulate(
+        served = simulate(
             _experiment(gpu, model, serving, clients, _count(cells, "isl"), _count(cells, "osl"), bool(cells["measured"])),
             keep_steps=False,
-        ).summary
+        ).served
     except (SpecError, CapacityError) as error:
         return Outcome(refused=str(error))
-    return Outcome(
-        tuple(
-            (key, float(cells[f"silicon_{key}_ms"]), result[f"mean_{key}_ms"])
-            for key in ("ttft", "tpot")
-            if cells[f"silicon_{key}_ms"].strip()
-        )
-    )
+    later = served.outcomes[clients:]
+    means = {
+        "ttft": (later["first_token"] - later["arrival"]).mean(),
+        "tpot": ((later["last_token"] - later["first_token"]) / np.maximum(later["generated"] - 1, 1)).mean(),
+    }
+    measured = {key: cells[f"silicon_{key}_ms"].strip() for key in means}
+    return Outcome(tuple((key, float(text), float(means[key]) * 1e3) for key, text in measured.items() if text))
 
 
 def _experiment(gpu: str, model: Model, serving: Serving, clients: int, isl: int, osl: int, drawn: bool = False) -> Experiment:
     lengths: Lengths = FixedLengths(input_len=isl, output_len=osl)
     if drawn:
         lengths = QuantileLengths(input=((0, int(0.8 * isl)), (1, isl)), output=((0, int(0.8 * osl)), (1, osl)))
-    workload = Workload(arrival=ConcurrencyArrival(clients=clients), lengths=lengths, num_prompts=WAVES * clients)
+    arrival = ConcurrencyArrival(clients=clients, think_time=THINK)
+    workload = Workload(arrival=arrival, lengths=lengths, num_prompts=(1 + WAVES) * clients)
     return Experiment(device=load_device(gpu), model=model, serving=serving, workload=workload)
