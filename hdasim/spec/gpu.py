@@ -61,6 +61,7 @@ class AttentionConstants(Spec):
     head_cta: Seconds
     merge: Seconds
     varlen: bool
+    library: PositiveFloat
 
 
 class ExpertsConstants(Spec):
