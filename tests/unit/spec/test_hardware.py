@@ -62,11 +62,11 @@ GENERATIONS = {
     "h200": ("hopper", "hopper"),
     "b200": ("blackwell", "hopper"),
     "l40s": ("ada", "blackwell-rtx"),
-    "a40": ("ampere-ga10x", "ampere"),
+    "a40": ("ampere-ga10x", "blackwell-rtx"),
     "rtx-pro-6000": ("blackwell-rtx", "blackwell-rtx"),
     "rtx-4090": ("ada", "blackwell-rtx"),
     "mi210": ("cdna2", "ampere"),
-    "jetson-orin": ("ampere-ga10x", "ampere"),
+    "jetson-orin": ("ampere-ga10x", "blackwell-rtx"),
     "jetson-thor": ("blackwell-thor", "hopper"),
 }
 
