@@ -67,7 +67,7 @@ GENERATIONS = {
     "rtx-4090": ("ada", "blackwell-rtx"),
     "mi210": ("cdna2", "ampere"),
     "jetson-orin": ("ampere-ga10x", "blackwell-rtx"),
-    "jetson-thor": ("blackwell-thor", "hopper"),
+    "jetson-thor": ("blackwell-thor", "blackwell-rtx"),
 }
 
 
