@@ -65,7 +65,7 @@ GENERATIONS = {
     "a40": ("ampere-ga10x", "blackwell-rtx"),
     "rtx-pro-6000": ("blackwell-rtx", "blackwell-rtx"),
     "rtx-4090": ("ada", "blackwell-rtx"),
-    "mi210": ("cdna2", "ampere"),
+    "mi210": ("cdna2", "cdna2"),
     "jetson-orin": ("ampere-ga10x", "blackwell-rtx"),
     "jetson-thor": ("blackwell-thor", "blackwell-rtx"),
 }
