@@ -99,7 +99,7 @@ def test_a_type_without_tensor_cores_runs_as_bf16() -> None:
 
 
 def test_the_bound_knows_no_fitted_constant() -> None:
-    # 8 matrices of 33.6 MB in turn: at best an eighth of an L2 of 42 MB serves each call, whatever share of it the generation keeps
+    # 8 matrices of 33.6 MB in turn: at best an eighth of an L2 of 42 MB serves each call, whatever share the generation keeps
     cold = (4096 * 4096 * 2 - 40 * MB / 8) / 1e12
     for share in (0.1, 1.0):
         assert kernel(gpu(l2_held=share), 16, 4096, 4096, copies=8)["bound"] == pytest.approx(cold)

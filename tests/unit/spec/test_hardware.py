@@ -190,7 +190,7 @@ def test_unknown_preset_suggests_the_near_name() -> None:
     [("registers", 0), ("exps", 1e-20), ("gemm.efficiency", 2), ("gemm.efficiency", 1e-300), ("gemm.fine", 0.5),
      ("attention.stream", 1.1), ("experts.bandwidth", 9), ("vector.kept", 2)],
 )  # fmt: skip
-def test_constants_that_make_a_gpu_beat_its_data_sheet_or_never_finish_are_refused(tmp_path: Path, key: str, value: float) -> None:
+def test_constants_that_beat_the_data_sheet_or_never_finish_are_refused(tmp_path: Path, key: str, value: float) -> None:
     sheet = yaml.safe_load(preset_path("hardware", "h100").read_text())
     section, _, name = key.rpartition(".")
     sheet["gpu"].update({section: {name: value}} if section else {name: value})
