@@ -14,6 +14,7 @@
  *   split: a second kernel that adds the parts: 0.9 launches and its traffic.
  *   conversion: a kernel before, whose traffic nothing hides. Libraries that take scaled operands have few tiles on tensor cores that
  *     work on fine ones: 64 or 128 rows, and no split; others cost `convert_split` launches more.
+ * bound: products at the peak rate, and what must come from DRAM if L2 kept all that it can: of matrices used in turn each its share.
  * One row of tokens may run without tensor cores: a stream of B, four lane operations for each weight, 1024 elements of k per load.
  *
  * The list, the norm and the factors above are the same for all generations; hda_gpu_gemm_t holds what differs. */
@@ -51,7 +52,9 @@ typedef struct {
     double time, compute, dram, l2, latency, tile_m, tile_n, split, waves;
 } plan_t;
 
-static double bounded(double x, double low, double high) { return fmin(fmax(x, low), high); }
+static double bounded(double x, double low, double high) {
+    return hda_fmin(hda_fmax(x, low), high);
+}
 
 static double norm(double a, double b, double c) {
     a *= a, b *= b, c *= c;
@@ -72,10 +75,15 @@ static int is_direct(const work_t *w, const tile_t *tile) {
 static double strips(const work_t *w, double tile_m, double tile_n, double rows, double cols,
                      double wave) {
     double high = bounded(sqrt(wave * tile_n / tile_m), 1, rows);
-    const double wide = fmin(wave / high, cols);
-    high = fmin(wave / wide, rows);
-    const double waves = fmax(rows * cols / wave, 1);
+    const double wide = hda_fmin(wave / high, cols);
+    high = hda_fmin(wave / wide, rows);
+    const double waves = hda_fmax(rows * cols / wave, 1);
     return waves * (high * tile_m * w->a + wide * tile_n * w->b) * w->k;
+}
+
+/* Seconds of the kernel that adds the parts of a split k. */
+static double adding(const work_t *w, double split) {
+    return split > 1 ? 0.9 * w->gpu->launch + 2 * split * 4 * w->m * w->n / w->l2_rate : 0;
 }
 
 static plan_t plan(const work_t *w, const tile_t *tile, double split, double most_resident) {
@@ -84,22 +92,22 @@ static plan_t plan(const work_t *w, const tile_t *tile, double split, double mos
     const int direct = split == 1 && (!w->scaled || is_direct(w, tile));
     const double rows = ceil(w->m / tile->m), cols = ceil(w->n / tile->n);
     const int shrinks = constants->fine > 0 && !(w->scaled && direct);
-    const double tile_m = shrinks ? fmax(8 * ceil(w->m / rows / 8), 16) : tile->m;
+    const double tile_m = shrinks ? hda_fmax(8 * ceil(w->m / rows / 8), 16) : tile->m;
     const double tile_n = tile->n;
     const double blocks = rows * cols * split;
     const double per_sm = ceil(blocks / gpu->sm_count);
-    const double resident = fmin(most_resident, per_sm);
+    const double resident = hda_fmin(most_resident, per_sm);
 
     const double step_bytes = (tile_m * w->a + tile_n * w->b) * w->k_step;
     const double stages =
         bounded(floor(gpu->shared_memory / (resident * step_bytes)), 1, MOST_STAGES);
     const double product = tile_m * tile_n * w->k_step / (w->macs * constants->efficiency);
     const double feed = constants->feed * (tile_m + tile_n) / gpu->clock;
-    const double work = fmax(product + feed, step_bytes / w->load) * w->slow;
+    const double work = hda_fmax(product + feed, step_bytes / w->load) * w->slow;
     const double chain = w->latency / stages + constants->step / gpu->clock;
     const double rounds = floor(per_sm / resident), rest = per_sm - rounds * resident;
-    double loop = rounds * fmax(resident * work, chain);
-    if (rest > 0) loop += fmax(rest * work, chain);
+    double loop = rounds * hda_fmax(resident * work, chain);
+    if (rest > 0) loop += hda_fmax(rest * work, chain);
     const double turns = rest > 0 ? rounds : rounds - 1;
     const double store = resident * tile_m * tile_n * (split > 1 ? 4 : w->c) / w->load;
 
@@ -109,50 +117,65 @@ static plan_t plan(const work_t *w, const tile_t *tile, double split, double mos
     p.l2 = w->moved / w->l2_rate;
     double reads = w->reads;
     if (!w->fits) {
-        const double wave = fmin(gpu->sm_count * resident, rows * cols);
-        reads = fmax(reads, strips(w, tile_m, tile_n, rows, cols, wave));
+        const double wave = hda_fmin(gpu->sm_count * resident, rows * cols);
+        reads = hda_fmax(reads, strips(w, tile_m, tile_n, rows, cols, wave));
     }
     p.dram = (reads + w->writes) / w->dram_rate;
     p.latency = w->latency - gpu->l2_latency + store + w->burst / (turns + 1) / gpu->l2_bandwidth;
-    if (split > 1) p.latency += 0.9 * gpu->launch + 2 * split * 4 * w->m * w->n / w->l2_rate;
+    p.latency += adding(w, split);
     if (!direct) p.latency += w->other;
     p.time = norm(p.compute, p.l2, p.dram) + p.latency;
     return p;
 }
 
-static void try(const work_t *w, const tile_t *tile, double split, double resident, plan_t *best) {
+/* `lowest`: what the tile takes at least, see least(). */
+static void try(const work_t *w, const tile_t *tile, double split, double resident, double lowest,
+                plan_t *best) {
+    if (lowest + adding(w, split) > best->time) return;
     const plan_t p = plan(w, tile, split, resident);
     if (p.time < best->time) *best = p;
+}
+
+/* No plan with the tile takes less: its products and operand feed on all SMs, beside the least traffic. */
+static double least(const work_t *w, const tile_t *tile) {
+    const hda_gpu_t *gpu = w->gpu;
+    const hda_gpu_gemm_t *constants = &gpu->gemm;
+    const double rows = ceil(w->m / tile->m), cols = ceil(w->n / tile->n);
+    const double tile_m = constants->fine > 0 ? w->m / rows : tile->m;
+    const double product = tile_m * tile->n * w->k_step / (w->macs * constants->efficiency);
+    const double feed = constants->feed * (tile_m + tile->n) / gpu->clock;
+    const double steps = rows * cols * w->k / (w->k_step * gpu->sm_count);
+    const double dram = (w->reads + w->writes) / w->dram_rate;
+    const double time = norm(steps * (product + feed) * w->slow, w->moved / w->l2_rate, dram);
+    return (1 - 1e-9) * time;
 }
 
 /* Splits that fill the SMs once or half, and for a long k those that leave a smaller last wave. */
 static void try_tile(const work_t *w, const tile_t *tile, plan_t *best) {
     const hda_gpu_t *gpu = w->gpu;
     const double rows = ceil(w->m / tile->m), cols = ceil(w->n / tile->n);
-    const double used = gpu->gemm.fine > 0 ? w->m : rows * tile->m;
-    if (used * cols * tile->n * w->k / (gpu->sm_count * w->macs * gpu->gemm.efficiency) >
-        best->time)
-        return;
+    const double lowest = least(w, tile);
+    if (lowest > best->time) return;
     /* accumulators, and 64 registers of 128 threads, of 256 in large tiles */
     const double area = tile->m * tile->n;
     const double registers = 4 * area + 32768 * (area > 8192 ? 2 : 1);
     const double resident = bounded(floor(gpu->registers / registers), 1, MOST_RESIDENT);
-    try(w, tile, 1, resident, best);
+    try(w, tile, 1, resident, lowest, best);
     const double steps = ceil(w->k / w->k_step);
     const double fill =
-        fmin(fmin(floor(gpu->sm_count / (rows * cols)), floor(steps / 2)), MOST_SPLIT);
-    if (fill >= 2) try(w, tile, fill, resident, best);
-    if (fill >= 4) try(w, tile, floor(fill / 2), resident, best);
-    for (double split = fmax(fill + 1, 2); split <= 4 && steps >= 32 * split; split++)
-        try(w, tile, split, resident, best);
+        hda_fmin(hda_fmin(floor(gpu->sm_count / (rows * cols)), floor(steps / 2)), MOST_SPLIT);
+    if (fill >= 2) try(w, tile, fill, resident, lowest, best);
+    if (fill >= 4) try(w, tile, floor(fill / 2), resident, lowest, best);
+    for (double split = hda_fmax(fill + 1, 2); split <= 4 && steps >= 32 * split; split++)
+        try(w, tile, split, resident, lowest, best);
 }
 
 static plan_t without_tensor_cores(const work_t *w) {
     const hda_gpu_t *gpu = w->gpu;
     plan_t p = {.tile_m = 1, .tile_n = 1, .split = 1, .waves = 1, .latency = w->latency};
-    p.compute =
-        fmax(4 * w->n * w->k / (gpu->sm_count * gpu->lanes * gpu->clock), w->latency * w->k / 1024);
-    p.l2 = w->moved / fmin(w->l2_rate, w->load * gpu->sm_count);
+    p.compute = hda_fmax(4 * w->n * w->k / (gpu->sm_count * gpu->lanes * gpu->clock),
+                         w->latency * w->k / 1024);
+    p.l2 = w->moved / hda_fmin(w->l2_rate, w->load * gpu->sm_count);
     p.dram = (w->reads + w->writes) / w->dram_rate;
     p.time = norm(p.compute, p.l2, p.dram) + p.latency;
     return p;
@@ -169,7 +192,7 @@ static int valid(const hda_gemm_case_t *gemm) {
 }
 
 static int64_t cause(const plan_t *p, double overhead) {
-    const double most = fmax(p->compute, fmax(p->l2, p->dram));
+    const double most = hda_fmax(p->compute, hda_fmax(p->l2, p->dram));
     if (overhead + p->latency > most) return HDA_KERNEL_LATENCY;
     if (p->compute == most) return HDA_KERNEL_COMPUTE;
     return p->dram == most ? HDA_KERNEL_DRAM : HDA_KERNEL_L2;
@@ -182,7 +205,7 @@ hda_status_t hda_gpu_gemm(const hda_gpu_t *gpu, const hda_gemm_case_t *gemm, hda
     const hda_gpu_gemm_t *constants = &gpu->gemm;
     work_t w = {.gpu = gpu, .m = (double)gemm->m, .n = (double)gemm->n, .k = (double)gemm->k};
     w.a = gemm->a_bytes, w.b = gemm->b_bytes, w.c = gemm->c_bytes;
-    w.k_step = 128 / fmax(w.a, w.b);
+    w.k_step = 128 / hda_fmax(w.a, w.b);
     w.macs = gpu->macs[type] * gpu->clock;
     w.load = constants->load * gpu->macs[HDA_TYPE_BF16] / 1024 * gpu->clock;
     w.slow = type == HDA_TYPE_BF16 ? 1 : constants->narrow;
@@ -210,7 +233,7 @@ hda_status_t hda_gpu_gemm(const hda_gpu_t *gpu, const hda_gemm_case_t *gemm, hda
     for (size_t i = 0; i < sizeof tiles / sizeof *tiles; i++) {
         const tile_t *tile = &tiles[i];
         if (tile->fine && constants->fine == 0) continue;
-        const int large = tile->m >= 2 * w.m + 16 || tile->n >= fmax(2 * w.n, 33);
+        const int large = tile->m >= 2 * w.m + 16 || tile->n >= hda_fmax(2 * w.n, 33);
         if (large && !(w.scaled && is_direct(&w, tile))) continue;
         try_tile(&w, tile, &best);
     }
@@ -220,9 +243,10 @@ hda_status_t hda_gpu_gemm(const hda_gpu_t *gpu, const hda_gemm_case_t *gemm, hda
     }
     *kernel = (hda_kernel_t){.launch = gpu->launch, .macs = w.m * w.n * w.k};
     kernel->dram_bytes = w.reads + w.writes;
-    kernel->bound =
-        fmax(kernel->macs / (w.macs * gpu->sm_count), (w.reads + w.writes) / gpu->dram_bandwidth);
-    kernel->time = fmax(gpu->launch + before + best.time, kernel->bound);
+    const double kept = gemm->copies > 0 ? gpu->l2_size / gemm->copies : 0;
+    const double cold = hda_fmax(b - kept, hda_fmax(a + b + c - gpu->l2_size, 0));
+    kernel->bound = hda_fmax(kernel->macs / (w.macs * gpu->sm_count), cold / gpu->dram_bandwidth);
+    kernel->time = hda_fmax(gpu->launch + before + best.time, kernel->bound);
     kernel->compute = best.compute, kernel->dram = best.dram, kernel->l2 = best.l2;
     kernel->tile_m = best.tile_m, kernel->tile_n = best.tile_n;
     kernel->split = best.split, kernel->waves = best.waves;

@@ -66,8 +66,8 @@ static tiling_t tile_prompt(const hda_prompt_t *prompt, int64_t group, int64_t w
     const int64_t from = shift >= 0 ? 0 : hda_ceil_div(-shift, tile_m);
     if (from < tiles) tiling.blocks -= floor_sum(tiles - from, unit, tile_m, shift + from * tile_m);
     const int64_t widest = hda_ceil_div(window + hda_ceil_div(tile_m, group), tile_n) + 1;
-    tiling.longest = hda_fmin(tiling.longest, (double)widest);
-    tiling.shortest = hda_fmin(tiling.shortest, tiling.longest);
+    tiling.longest = tiles > 1 ? hda_fmin(tiling.longest, (double)widest) : tiling.blocks;
+    tiling.shortest = hda_fmin(tiling.shortest, tiling.blocks / (double)tiles);
     return tiling;
 }
 

@@ -4,14 +4,16 @@ The rest of the data sheet stands where every device has it: SMs are `core_count
 `systolic_array`, fp32 lanes the `vector_unit`, L2 the `global_memory`, L1 and shared memory the `local_memory`.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from .base import Bytes, Fraction, PositiveBytes, PositiveFloat, Seconds, Spec
+from .base import Fraction, PositiveBytes, Seconds, Spec
 
 Generation = Annotated[str, Meta(min_length=1, max_length=40)]
 Rate = Annotated[float, Meta(ge=0, le=1024)]
+#: Above 0 by enough that no time is infinite.
+Factor = Annotated[float, Meta(ge=1e-6, le=1e9)]
 
 
 class TypeRates(Spec):
@@ -30,33 +32,33 @@ class TypeRates(Spec):
 class GemmConstants(Spec):
     """Constants of csrc/gpu_gemm.c, in the order of hda_gpu_gemm_t, which says what they are."""
 
-    efficiency: PositiveFloat
-    feed: PositiveFloat
-    step: PositiveFloat
-    load: PositiveFloat
-    dram_share: PositiveFloat
-    l2_share: PositiveFloat
-    l2_held: PositiveFloat
-    narrow: PositiveFloat
-    convert: PositiveFloat
-    convert_split: PositiveFloat
-    fine: Annotated[float, Meta(ge=0, le=1)]
+    efficiency: Fraction
+    feed: Factor
+    step: Factor
+    load: Factor
+    dram_share: Fraction
+    l2_share: Fraction
+    l2_held: Fraction
+    narrow: Factor
+    convert: Factor
+    convert_split: Factor
+    fine: Literal[0, 1]
 
 
 class AttentionConstants(Spec):
     """Constants of csrc/gpu_prefill.c and csrc/gpu_decode.c, in the order of hda_gpu_attention_t, which says what they are."""
 
-    launches: PositiveFloat
-    efficiency: PositiveFloat
-    serial: PositiveFloat
-    key_block: PositiveFloat
+    launches: Factor
+    efficiency: Fraction
+    serial: Fraction
+    key_block: Factor
     prologue: Seconds
-    small_tile: PositiveFloat
-    tail: PositiveFloat
-    copy: PositiveFloat
-    stream: PositiveFloat
-    sm_read: PositiveFloat
-    l2_hold: PositiveFloat
+    small_tile: Factor
+    tail: Fraction
+    copy: Fraction
+    stream: Fraction
+    sm_read: Fraction
+    l2_hold: Fraction
     group_cta: Seconds
     head_cta: Seconds
     merge: Seconds
@@ -67,19 +69,19 @@ class AttentionConstants(Spec):
 class ExpertsConstants(Spec):
     """Constants of csrc/gpu_experts.c, in the order of hda_gpu_experts_t."""
 
-    efficiency: PositiveFloat
-    bandwidth: PositiveFloat
-    vector: PositiveFloat
-    kernels: PositiveFloat
+    efficiency: Fraction
+    bandwidth: Fraction
+    vector: Fraction
+    kernels: Factor
 
 
 class VectorConstants(Spec):
     """Constants of csrc/gpu_vector.c, in the order of hda_gpu_vector_t."""
 
-    efficiency: PositiveFloat
-    l2: PositiveFloat
-    kept: PositiveFloat
-    issue: PositiveFloat
+    efficiency: Fraction
+    l2: Fraction
+    kept: Fraction
+    issue: Factor
     step: Seconds
 
 
@@ -124,8 +126,8 @@ class Gpu(Spec):
     gap: Seconds
     shared_memory: PositiveBytes
     rates: TypeRates = TypeRates()
-    registers: Bytes = 256 * 1024
-    exps: PositiveFloat = 16.0
+    registers: PositiveBytes = 256 * 1024
+    exps: Factor = 16.0
     l2_latency: Seconds = 0.2e-6
     dram_latency: Seconds = 0.5e-6
 

@@ -90,7 +90,10 @@ def against_data(path: Path, op: str = "") -> Validation:
         _compare(table, done)
     if not done.measured:
         what = f"measurements of {op}" if op else "measurements"
-        raise SpecError(f"no {what} on known hardware; expected tables as hdasim validate silicon --help says", place=str(path))
+        left = [*done.files, *(f"left out {count:,} rows: {why}" for why, count in done.skipped.items())]
+        why = f" ({left[0]}{f'; {len(left) - 1} more' if len(left) > 1 else ''})" if left else ""
+        wanted = "expected tables as hdasim validate silicon --help says"
+        raise SpecError(f"no {what} on known hardware{why}; {wanted}", place=str(path))
     order = list(OPERATORS)
     done.measured.sort(key=lambda group: (order.index(group.op), group.source, group.gpu, group.dtype))
     return done

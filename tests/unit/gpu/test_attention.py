@@ -103,6 +103,13 @@ def blocks_by_hand(q_len: int, past: int, group: int, window: int) -> int:
     return total
 
 
+def test_how_a_window_meets_key_blocks_changes_no_count_of_waves() -> None:
+    # 11 CTAs on 10 SMs: one comes second wherever the window's ends lie in blocks of 64 keys
+    device = gpu(10)
+    times = [prefill(device, heads(window=600), (11, 77, past))["time"] for past in range(9000, 9064)]
+    assert max(times) < 1.1 * min(times)  # one block of 11 more or less
+
+
 @pytest.mark.parametrize("group", [1, 3, 8, 128])
 @pytest.mark.parametrize("window", [0, 1, 100, 4096])
 def test_blocks_beyond_the_diagonal_and_before_the_window_are_skipped(group: int, window: int) -> None:

@@ -98,6 +98,15 @@ def test_a_type_without_tensor_cores_runs_as_bf16() -> None:
     assert kernel(gpu(), 4096, 4096, 4096, type=layout.TYPES["fp8"])["compute"] < wide["compute"]
 
 
+def test_the_bound_knows_no_fitted_constant() -> None:
+    # 8 matrices of 33.6 MB in turn: at best an eighth of an L2 of 42 MB serves each call, whatever share the generation keeps
+    cold = (4096 * 4096 * 2 - 40 * MB / 8) / 1e12
+    for share in (0.1, 1.0):
+        assert kernel(gpu(l2_held=share), 16, 4096, 4096, copies=8)["bound"] == pytest.approx(cold)
+    assert kernel(gpu(), 16, 4096, 4096)["bound"] == pytest.approx(4096 * 4096 * 2 / 1e12)  # a model's come from DRAM
+    assert kernel(gpu(), 16, 64, 64, copies=1)["bound"] == pytest.approx(16 * 64 * 64 / (100 * 1024 * 1e9))
+
+
 @pytest.mark.parametrize("wrong", [{"m": 0}, {"n": -1}, {"k": 2**41}, {"a_bytes": 0.0}, {"type": 4}, {"copies": -1.0}])
 def test_wrong_cases(wrong: dict[str, float]) -> None:
     with pytest.raises(CoreError):

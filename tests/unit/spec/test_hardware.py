@@ -1,6 +1,7 @@
 """The hardware presets: they load, reach the printed peaks, state links per direction, and name a source for every number."""
 
 import re
+from pathlib import Path
 
 import pytest
 import yaml
@@ -182,3 +183,18 @@ def test_every_number_has_a_source(name: str) -> None:
 def test_unknown_preset_suggests_the_near_name() -> None:
     with pytest.raises(SpecError, match=r"unknown preset 'h10' \(did you mean 'h100'\?\)"):
         preset_path("hardware", "h10")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("registers", 0), ("exps", 1e-20), ("gemm.efficiency", 2), ("gemm.efficiency", 1e-300), ("gemm.fine", 0.5),
+     ("attention.stream", 1.1), ("experts.bandwidth", 9), ("vector.kept", 2)],
+)  # fmt: skip
+def test_constants_that_beat_the_data_sheet_or_never_finish_are_refused(tmp_path: Path, key: str, value: float) -> None:
+    sheet = yaml.safe_load(preset_path("hardware", "h100").read_text())
+    section, _, name = key.rpartition(".")
+    sheet["gpu"].update({section: {name: value}} if section else {name: value})
+    file = tmp_path / "gpu.yaml"
+    file.write_text(yaml.safe_dump(sheet))
+    with pytest.raises(SpecError, match=key.replace(".", r"\.")):
+        load_device(file)
