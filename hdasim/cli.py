@@ -189,7 +189,7 @@ def _validate_parser(commands: Any) -> None:
                    "hdasim validate booksim --data shared/reference/noc")  # fmt: skip
     booksim.add_argument("--data", metavar="PATH", required=True, help=(
         "a folder with booksim_micro.csv, booksim_collectives.csv, astra_congestion_aware.csv, or one of them"))  # fmt: skip
-    silicon = _add(references, "silicon", _validate_silicon, "measured times of operators, layers and servers on hardware that ships as a preset",
+    silicon = _add(references, "silicon", _validate_silicon, "times measured on hardware that ships as a preset",
                    "hdasim validate silicon --data shared/reference/silicon --output-dir out\n"
                    "hdasim validate silicon --data nccl_latency_table.csv --op collective")  # fmt: skip
     silicon.add_argument("--data", metavar="PATH", required=True, help=(

@@ -101,9 +101,10 @@ def _layer(cells: Cells, known: dict[Any, Any]) -> Iterator[Time]:
     gpu, name = preset(cells["device"]), cells["operator"]
     if not gpu:
         raise SpecError(f"no preset for {cells['device']!r}")
-    case = gpu, *(_whole(cells, column) for column in ("tensor_parallel", "batch", "query_tokens", "kv_tokens"))
+    sizes = [_whole(cells, column) for column in ("tensor_parallel", "batch", "query_tokens", "kv_tokens")]
+    case = gpu, *sizes
     if case not in known:
-        known[case] = layer.operators(load_device(gpu), *case[1:])
+        known[case] = layer.operators(load_device(gpu), *sizes)
     seconds: Mapping[str, float] = known[case]
     if name not in seconds:
         raise SpecError(f"no operator {name} in the layer")
