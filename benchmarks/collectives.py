@@ -58,7 +58,6 @@ def times(p2p: P2P, link: Link, cases: Cases) -> Floats:
     return out
 
 
-
 def fit(links: dict[str, P2P], cases: dict[str, Cases], start: Link, crossing: bool) -> tuple[Link, dict[str, float]]:
     """Constants of the kind of link that all GPUs in `links` have, and the launch of each."""
     names = [*FITTED, *(["crossing"] if crossing else [])]

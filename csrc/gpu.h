@@ -51,6 +51,8 @@ typedef struct {
     double merge;     /* of the parts of a split KV cache, beside what each part takes */
     double
         varlen; /* 1: sequences of different lengths in one call go through FlashAttention-2 (hda_heads_t) */
+    double
+        library; /* time of decode by vLLM's kernels relative to the fastest library's, which the others describe */
 } hda_gpu_attention_t;
 
 typedef struct {

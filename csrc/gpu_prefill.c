@@ -19,7 +19,10 @@
  * With `varlen`, heads are not packed and keys not split: FlashAttention-2 does either only where
  * every sequence has one query (csrc/flash_attn/flash_api.cpp, mha_varlen_fwd), so that a short
  * chunk after a long cache, or a decoding sequence beside a prompt, takes one CTA per head through
- * all its keys. */
+ * all its keys. All sequences have CTAs for as many tiles as the longest; those without rows take
+ * an SM for a moment. Heads follow each other, so that those that share a KV head read it again
+ * from DRAM if they are not on the SMs at the same time and one head's keys and values of all
+ * sequences exceed the L2. */
 #include <math.h>
 
 #include "gpu.h"
@@ -73,6 +76,35 @@ typedef struct {
     double ctas, work, blocks, shortest; /* seconds but for ctas and blocks (of the longest CTA) */
 } load_t;
 
+/* CTAs without rows, as every sequence has as many tiles as the longest; 0 unless varlen. */
+static double empty_ctas(const hda_heads_t *heads, const hda_prompt_t *prompts,
+                         int64_t prompt_count, int64_t tile_m) {
+    double tiles = 0, sequences = 0;
+    int64_t most = 0;
+    for (int64_t i = 0; i < prompt_count && heads->varlen > 0; i++) {
+        const int64_t own = hda_ceil_div(prompts[i].q_len, tile_m);
+        most = hda_max64(most, own);
+        tiles += (double)prompts[i].count * (double)own;
+        sequences += (double)prompts[i].count;
+    }
+    return (double)heads->q_heads * (sequences * (double)most - tiles);
+}
+
+/* How often keys and values are read from DRAM; `seen` tokens of them by CTAs of `tile_m` rows. */
+static double readings(const hda_gpu_t *gpu, const hda_heads_t *heads, const hda_prompt_t *prompts,
+                       int64_t prompt_count, int64_t tile_m, double seen) {
+    const double group = (double)(heads->q_heads / heads->kv_heads);
+    if (heads->varlen <= 0 || group <= 1) return 1;
+    double ctas = 0; /* of one head */
+    for (int64_t i = 0; i < prompt_count; i++)
+        ctas += (double)prompts[i].count * (double)hda_ceil_div(prompts[i].q_len, tile_m);
+    const double together = hda_fmin(hda_fmax(gpu->sm_count / ctas, 1), group);
+    const double head =
+        seen * hda_attention_elements(heads) / (double)heads->kv_heads * heads->kv_bytes;
+    const double lost = hda_fmin(hda_fmax(head / gpu->l2_size - 1, 0), 1);
+    return 1 + lost * (group / together - 1);
+}
+
 static load_t load_of(const hda_heads_t *heads, const hda_prompt_t *prompts, int64_t prompt_count,
                       int64_t tile_m, int64_t tile_n, double prologue, double block) {
     const int64_t packed = heads->varlen > 0 ? heads->q_heads : heads->kv_heads;
@@ -98,7 +130,8 @@ static void tiled(const hda_gpu_t *gpu, const hda_heads_t *heads, const hda_prom
     const double block =
         hda_attention_block(gpu, heads, tile_m, (double)tile_n, small ? fit->small_tile : 1);
     const double prologue = fit->prologue * (small ? HDA_ATTENTION_SMALL_PROLOGUE : 1);
-    const load_t load = load_of(heads, prompts, prompt_count, tile_m, tile_n, prologue, block);
+    load_t load = load_of(heads, prompts, prompt_count, tile_m, tile_n, prologue, block);
+    load.work += HDA_ATTENTION_EMPTY * empty_ctas(heads, prompts, prompt_count, tile_m);
     const double longest = prologue + load.blocks * block, per_sm = load.work / gpu->sm_count;
     double time = longest, split = 1;
     if (load.ctas > gpu->sm_count) {
@@ -153,8 +186,11 @@ hda_status_t hda_gpu_prefill(const hda_gpu_t *gpu, const hda_heads_t *heads,
     tiled(gpu, heads, prompts, prompt_count, HDA_ATTENTION_TILE / 2, kernel);
     const double latency = hda_fmax(kernel->time - kernel->compute, 0);
     const double copy = gpu->attention.copy * gpu->dram_bandwidth;
-    kernel->dram = (io + append) / copy;
-    kernel->time = kernel->launch + append / copy + hda_fmax(kernel->time, io / copy);
+    const double keys = seen * elements * heads->kv_bytes;
+    const double times = readings(gpu, heads, prompts, prompt_count, (int64_t)kernel->tile_m, seen);
+    const double again = (times - 1) * keys / (gpu->attention.stream * gpu->dram_bandwidth);
+    kernel->dram = (io + append) / copy + again;
+    kernel->time = kernel->launch + append / copy + hda_fmax(kernel->time, io / copy + again);
     hda_attention_bound(gpu, heads, latency, kernel);
     return HDA_OK;
 }

@@ -152,6 +152,7 @@ static hda_status_t decode(hda_program_t *program, const hda_op_t *op, const row
                                     .longest = (double)longest + 1};
     hda_kernel_t kernel;
     TRY(hda_gpu_decode(&device->gpu, &heads, &sequences, &kernel));
+    kernel.time += (device->gpu.attention.library - 1) * hda_fmax(kernel.time - kernel.launch, 0);
     charge(device, &kernel, ENGINE_SA, HDA_TYPE_BF16, work);
     work->unique_bytes = work->dram_bytes = past * (double)op->kv_elements * device->kv_bytes;
     return HDA_OK;

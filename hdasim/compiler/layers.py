@@ -10,12 +10,20 @@ from .parallel import Shard
 
 @dataclass(frozen=True)
 class Context:
-    """What builders of operators need: model, shard, cost of an exponential, whether decode and prefill attention may overlap."""
+    """What builders of operators need: model, shard, cost of an exponential, whether decode and prefill attention may overlap.
+
+    `replicate`: whole experts within a tensor-parallel group get all tokens, as GPU libraries do, not those that chose them.
+    """
 
     model: Model
     shard: Shard
     exp_ops: int
     overlap_attention: bool
+    replicate: bool = False
+
+    def divides_tokens(self, layer: Layer) -> bool:
+        """Whether tokens travel to the devices of the experts that they chose."""
+        return self.shard.expert_parallel and layer.mlp == "moe" and not (self.replicate and self.shard.ranks == 1)
 
     def sync(self, op: Op, *, width: int, megatron: bool) -> Op:
         """Give `op` the collective that follows it: `width` elements per row, `megatron` if that method synchronises here too."""
@@ -129,7 +137,7 @@ def _attention(ctx: Context, layer: Layer, source: str) -> list[Op]:
     k, n = ctx.row(s.heads * m.v_head_dim, m.hidden_size)
     output = ctx.attention_linear("o_proj", ("prefill_attention", "decode_attention"), k, n)
     prefill, decode = (ctx.sync(op, width=width, megatron=False) for op in (prefill, decode))
-    if s.expert_parallel and layer.mlp == "moe":
+    if ctx.divides_tokens(layer):
         output = ctx.scatter(output)
     elif not m.parallel_attention:
         output = ctx.sync(output, width=m.hidden_size, megatron=True)
@@ -147,9 +155,13 @@ def _mlp(ctx: Context, source: str, width: int, full_width: int, prefix: str = "
 
 
 def _experts(ctx: Context, source: str) -> list[Op]:
-    """Routed experts cut into slices, one of each on every device, and shared ones."""
+    """Routed experts, and shared ones. One slice of each routed expert is on every device; with expert parallelism whole ones,
+    for which every device has all tokens, as of the tensor-parallel group whose sums are all-reduced.
+    """
     m, s = ctx.model, ctx.shard
     routed: dict[str, Any] = {"kind": "experts", "k": 0, "n": 0, "experts": m.num_experts, "top_k": m.num_experts_per_tok}
+    if s.expert_parallel:
+        routed |= {"experts": s.experts, "group": s.expert_devices}
     router = ctx.linear("router", (source,), m.hidden_size, m.num_experts, wide=True)
     choose = _vector("routing", ("router",), m.num_experts, routing_ops(m.num_experts_per_tok, ctx.exp_ops))
     k, n = ctx.column(m.hidden_size, s.moe_intermediate * (2 if m.gated else 1))
@@ -213,7 +225,7 @@ def _whole_experts(ctx: Context, source: str) -> list[Op]:
 def layer_block(ctx: Context, layer: Layer) -> list[Op]:
     """The operators of one decoder layer. Its last operator is the one that the next block waits for."""
     m, s = ctx.model, ctx.shard
-    whole = s.expert_parallel and layer.mlp == "moe"
+    whole = ctx.divides_tokens(layer)
     ops = [_norm(ctx, "input_norm", ("input",), m.hidden_size)]
     ops += _mla_projections(ctx) if m.is_mla else _projections(ctx)
     ops += _attention(ctx, layer, ops[-1].name)

@@ -141,6 +141,7 @@ def compile_program(experiment: Experiment, stage: Stage | None = None) -> Compi
         shard(model, serving),
         device.core.vector_unit.exp_ops,
         serving.scheduler == "ador" and device.core.mac_tree is not None,
+        device.gpu is not None,
     )
     blocks: list[Block] = []
     names: list[str] = []

@@ -42,7 +42,7 @@ GPU_ATTENTION = np.dtype(
     [
         ("launches", "f8"), ("efficiency", "f8"), ("serial", "f8"), ("key_block", "f8"), ("prologue", "f8"), ("small_tile", "f8"),
         ("tail", "f8"), ("copy", "f8"), ("stream", "f8"), ("sm_read", "f8"), ("l2_hold", "f8"), ("group_cta", "f8"),
-        ("head_cta", "f8"), ("merge", "f8"), ("varlen", "f8"),
+        ("head_cta", "f8"), ("merge", "f8"), ("varlen", "f8"), ("library", "f8"),
     ]
 )  # fmt: skip
 GPU_EXPERTS = np.dtype([(name, "f8") for name in ("efficiency", "bandwidth", "vector", "kernels")])

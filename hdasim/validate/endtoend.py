@@ -1,9 +1,9 @@
 """Whole systems on GPUs against measured ones: batches through a replica, and servers under a constant number of requests.
 
-Batches: vLLM of 2023 launched every kernel from Python, so a step takes no less than the host needs for that: launches x `HOSTS`.
-That time is fitted on BLOOM-176B, which has 70 layers of 15 launches (two norms, four GEMMs, cache write, attention, GELU, two
-all-reduces, two biases and two residuals on their own), and used for Llama-2-70B, whose launches are those of our operators.
-Prompts of a batch ran one after the other: the table's time of B prompts is about B times that of one.
+Batches: vLLM of 2023 launched every kernel from Python, so a step takes no less than the host needs for that, launches x
+`LAUNCH`, and a prompt `PROMPT` before it. Both are fitted on BLOOM-176B (python -m benchmarks.hosts) and used for Llama-2-70B,
+whose launches are those of our operators. Prompts of a batch ran one after the other: the table's time of B prompts is about B
+times that of one.
 
 Servers: as soon as a request ends its client sends the next. Rows with a date are InferenceMAX's, which draws lengths evenly from
 0.8 of the nominal ones to those; the others have one length. Schedulers are those that the servers have by
@@ -26,10 +26,11 @@ from ..spec.model import Model
 from ..spec.serving import Serving
 from ..spec.workload import ConcurrencyArrival, FixedLengths, Lengths, QuantileLengths, Workload
 
-#: Seconds in which the host launches a kernel: the median token time of BLOOM-176B with one request, / (70 x 15).
-HOSTS = {"a100": 49.35e-3 / 1050, "h100": 36.15e-3 / 1050}
-#: Requests of each client that count, after a first one.
-WAVES = 5
+#: Seconds in which the hosts of the table launch a kernel, and what they take for a prompt beside its kernels.
+LAUNCH = {"a100": 46.9e-6, "h100": 34.4e-6}
+PROMPT = {"a100": 21.6e-3, "h100": 17.6e-3}
+#: Requests of each client, as InferenceMAX has them.
+WAVES = 10
 #: Mean seconds between a client's requests: HTTP, tokenisation [A].
 THINK = 0.0
 _MODELS = {
@@ -85,9 +86,9 @@ def batch(cells: Cells, machines: dict[Any, Machine]) -> Outcome:
         serving = Serving(device_count=devices, max_num_batched_tokens=16384)
         machines[key] = build(_experiment(gpu, _model(cells["model"], ""), serving, 1, 1, 1))
     machine = machines[key]
-    first = _eager(machine, [prompt], [0], HOSTS[gpu])
+    first = PROMPT[gpu] + _eager(machine, [prompt], [0], LAUNCH[gpu])
     # the mean over a generation of the context is that of its middle: step times are linear in it
-    each = _eager(machine, [1] * size, [prompt + tokens // 2] * size, HOSTS[gpu])
+    each = _eager(machine, [1] * size, [prompt + tokens // 2] * size, LAUNCH[gpu])
     measured = float(cells["prompt_time"]), float(cells["token_time"])
     return Outcome((("prompt", measured[0], size * first * 1e3), ("token", measured[1], each * 1e3)))
 
@@ -96,7 +97,7 @@ def _eager(machine: Machine, q_len: list[int], past: list[int], launch: float) -
     """Seconds of a step whose kernels the host launches one by one."""
     step, ops = machine.step(q_len, past, len(q_len))
     launches = sum(
-        operator.repeat * (1 + (record["communication"][1] > 0))
+        operator.repeat * (1 + (record["communication"][1] > 0) + ("attention" in operator.op.kind))  # and the cache write
         for operator, record in zip(machine.operators(), ops, strict=True)
         if record["exposed"] > 0
     )
@@ -128,10 +129,10 @@ def server(cells: Cells) -> Outcome:
         ).served
     except (SpecError, CapacityError) as error:
         return Outcome(refused=str(error))
-    later = served.outcomes[clients:]
+    done = served.outcomes
     means = {
-        "ttft": (later["first_token"] - later["arrival"]).mean(),
-        "tpot": ((later["last_token"] - later["first_token"]) / np.maximum(later["generated"] - 1, 1)).mean(),
+        "ttft": (done["first_token"] - done["arrival"]).mean(),
+        "tpot": ((done["last_token"] - done["first_token"]) / np.maximum(done["generated"] - 1, 1)).mean(),
     }
     measured = {key: cells[f"silicon_{key}_ms"].strip() for key in means}
     return Outcome(tuple((key, float(text), float(means[key]) * 1e3) for key, text in measured.items() if text))
@@ -142,5 +143,5 @@ def _experiment(gpu: str, model: Model, serving: Serving, clients: int, isl: int
     if drawn:
         lengths = QuantileLengths(input=((0, int(0.8 * isl)), (1, isl)), output=((0, int(0.8 * osl)), (1, osl)))
     arrival = ConcurrencyArrival(clients=clients, think_time=THINK)
-    workload = Workload(arrival=arrival, lengths=lengths, num_prompts=(1 + WAVES) * clients)
+    workload = Workload(arrival=arrival, lengths=lengths, num_prompts=WAVES * clients)
     return Experiment(device=load_device(gpu), model=model, serving=serving, workload=workload)

@@ -10,11 +10,12 @@ import numpy as np
 
 from ..core import _core, layout
 from ..device.collectives import collective_seconds
+from ..device.elementwise import KERNELS, LLMCOMPASS, vector_cases
 from ..device.gpu import record
 from ..spec.hardware import Device
 
-#: Seconds to launch an eager operator on an A100's host (llmcompass README 3).
-LAUNCH = {"matmul": 21e-6, "softmax": 12e-6, "layernorm": 45e-6, "gelu": 45e-6}
+#: Seconds to launch an eager matrix product on an A100's host (llmcompass README 3).
+LAUNCH = 21e-6
 _HIDDEN, _HEADS, _HEAD, _FEED_FORWARD, _BYTES = 12288, 96, 128, 4 * 12288, 2
 
 
@@ -30,30 +31,26 @@ def operators(device: Device, devices: int, batch: int, query_tokens: int, kv_to
         case["a_bytes"] = case["b_bytes"] = case["c_bytes"] = _BYTES
         kernel = _core.gpu_gemm(gpu, case)[0]
         moved = _BYTES * count * (m * k + n * k + m * n) / device.dram.bandwidth
-        return LAUNCH["matmul"] + float(max(kernel["time"] - kernel["launch"], moved))
+        return LAUNCH + float(max(kernel["time"] - kernel["launch"], moved))
 
-    def vector(kind: str, elements: float, ops: float, exps: float = 0.0, width: float = 0.0) -> float:
-        case = np.zeros(1, layout.VECTOR_CASE)
-        case["read_bytes"] = case["write_bytes"] = elements * _BYTES
-        case["ops"], case["exps"] = elements * ops, elements * exps
-        if width:
-            case["rows"], case["width"], case["reduced"] = elements / width, width, 1
-        kernel = _core.gpu_vector(gpu, case)[0]
-        return LAUNCH[kind] + float(kernel["time"] - kernel["launch"])
+    def vector(kind: str, count: float, width: float) -> float:
+        """`count` rows of `width` elements."""
+        kernel = _core.gpu_vector(gpu, vector_cases(KERNELS[kind], count, width))[0]
+        return LLMCOMPASS["a100"][kind] + float(kernel["time"] - kernel["launch"])
 
     assert device.p2p is not None
-    norm = vector("layernorm", rows * _HIDDEN, 6, width=_HIDDEN)
+    norm = vector("layernorm", rows, _HIDDEN)
     reduce = float(collective_seconds(device.p2p, "all_reduce", devices, np.array([rows * _HIDDEN * _BYTES]))[0])
     times = {
         "qkv_proj(3 matmuls)": 3 * matmul(rows, _HIDDEN // devices, _HIDDEN),
         "q_mul_k": matmul(query_tokens, kv_tokens, _HEAD, heads),
-        "softmax": vector("softmax", heads * query_tokens * kv_tokens, 5, 1, kv_tokens),
+        "softmax": vector("softmax", heads * query_tokens, kv_tokens),
         "a_mul_v": matmul(query_tokens, _HEAD, kv_tokens, heads),
         "w0_proj": matmul(rows, _HIDDEN, _HIDDEN // devices),
         "allreduce_mha": reduce,
         "layernorm_mha": norm,
         "w1_proj": matmul(rows, _FEED_FORWARD // devices, _HIDDEN),
-        "gelu": vector("gelu", rows * _FEED_FORWARD / devices, 9, 1),
+        "gelu": vector("gelu_tanh", rows, _FEED_FORWARD // devices),
         "w2_proj": matmul(rows, _HIDDEN, _FEED_FORWARD // devices),
         "allreduce_ffn": reduce,
         "layernorm_ffn": norm,

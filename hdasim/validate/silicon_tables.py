@@ -229,7 +229,8 @@ def _matmuls(sheet: Sheet, columns: dict[str, Column], times: dict[str, Column])
     if "output_dtype" in columns:
         texts["output_dtype"] = columns["output_dtype"]
     plus = _source(sheet.path.stem).startswith("llmcompass+")
-    if plus:  # kernels alone, whose operands are narrow already
+    if plus:  # kernels alone on cold weights, whose operands are narrow already
+        texts["copies"] = [str(2**20)] * len(sheet.lines)
         texts["source_dtype"] = ["" if text.strip().startswith("w") else text for text in texts["dtype"]]
     yield _table(sheet, "gemm", texts, times, columns, None if plus else ["matmul"] * len(sheet.lines), merged=plus)
 

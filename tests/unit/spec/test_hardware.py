@@ -62,12 +62,12 @@ GENERATIONS = {
     "h200": ("hopper", "hopper"),
     "b200": ("blackwell", "hopper"),
     "l40s": ("ada", "blackwell-rtx"),
-    "a40": ("ampere-ga10x", "ampere"),
+    "a40": ("ampere-ga10x", "blackwell-rtx"),
     "rtx-pro-6000": ("blackwell-rtx", "blackwell-rtx"),
     "rtx-4090": ("ada", "blackwell-rtx"),
-    "mi210": ("cdna2", "ampere"),
-    "jetson-orin": ("ampere-ga10x", "ampere"),
-    "jetson-thor": ("blackwell-thor", "hopper"),
+    "mi210": ("cdna2", "cdna2"),
+    "jetson-orin": ("ampere-ga10x", "blackwell-rtx"),
+    "jetson-thor": ("blackwell-thor", "blackwell-rtx"),
 }
 
 
