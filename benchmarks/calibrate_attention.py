@@ -5,7 +5,8 @@
 `fit` minimises the mean of sqrt(e^2 + 0.02^2), e = ln(predicted / best framework), over the context and the generation rows
 of the GPU: prefill and decode by turns, as they share few constants. Not used are times that no such kernel can have: the
 cache is larger than the L2, and the time is below what the DRAM peak needs for it (TensorRT-LLM on the A100, whose rows
-reach 1.7 times that peak: keys and values were read from the same blocks). `errors` counts all rows.
+reach 1.7 times that peak: keys and values were read from the same blocks).
+`errors` counts all rows.
 """
 
 from collections.abc import Iterable
@@ -123,6 +124,7 @@ def fit(data: Path, generation: str) -> Fit:
     prefill, decode, gpu = load(data, generation)
     fitted = calibrate(prefill, decode, gpu, generation)
     constants = {name: rounded(float(fitted["attention"][name][0])) for name in layout.GPU_ATTENTION.names or ()}
+    constants["library"] = library(data, generation, with_constants(gpu, "attention", constants))
     first, second = halves(len(prefill.seconds)), halves(len(decode.seconds))
     crossed = [
         _signed(prefill.pick(~a), decode.pick(~b), calibrate(prefill.pick(a), decode.pick(b), gpu, generation))
@@ -131,7 +133,16 @@ def fit(data: Path, generation: str) -> Fit:
     found = _statistics(_signed(prefill, decode, with_constants(gpu, "attention", constants)))
     joined = {name: np.concatenate([part[name] for part in crossed]) for name in crossed[0]}
     found |= {f"{name}, across halves": each for name, each in _statistics(joined).items()}
-    return Fit(constants, tuple(dict.fromkeys((*PREFILL, *DECODE))), found)
+    return Fit(constants, tuple(dict.fromkeys((*PREFILL, *DECODE, "library"))), found)
+
+
+def library(data: Path, generation: str, gpu: NDArray[np.void]) -> float:
+    """Time of vLLM's decode / predicted, median where its kernel is busy and contexts are those of serving."""
+    path = data / f"attention_generation_{MEASURED[generation][1]}_bf16.csv"
+    kernels, vllm = read(path), measured.framework(measured.table(path), "vllm_us")
+    blocks, length = kernels.cases["sequences"] * kernels.heads["kv_heads"], kernels.cases["longest"]
+    there = np.isfinite(vllm) & (blocks >= 64) & (length >= 256) & (length <= 4096)
+    return rounded(float(np.median(vllm[there] / kernels.predict(gpu)[there])))
 
 
 def errors(data: Path, generation: str, constants: dict[str, float], source: str = "") -> Errors:
