@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 from types import ModuleType
 
-from benchmarks import calibrate_attention, calibrate_experts, calibrate_gemm, calibrate_shares, calibrate_vector
+from benchmarks import calibrate_attention, calibrate_cdna2, calibrate_experts, calibrate_gemm, calibrate_shares, calibrate_vector
 from benchmarks.generation_file import FOLDER, Changes, rewrite
 from benchmarks.measured import Errors, Fit, shipped
 from hdasim.spec.load import load_device
@@ -22,7 +22,7 @@ from hdasim.spec.load import load_device
 MODELS: dict[str, ModuleType] = {
     "gemm": calibrate_gemm, "attention": calibrate_attention, "experts": calibrate_experts, "vector": calibrate_vector,
 }  # fmt: skip
-GENERATIONS = tuple(calibrate_gemm.MEASURED)
+GENERATIONS = (*calibrate_gemm.MEASURED, *calibrate_cdna2.MEASURED)
 
 
 def device(model: str, generation: str) -> str:
@@ -34,24 +34,26 @@ def device(model: str, generation: str) -> str:
 def calibrate(data: Path, generation: str, models: list[str]) -> Changes:
     """Fit, print, and give what is new for the generation's file."""
     changes: Changes = {}
-    gpu = calibrate_gemm.MEASURED[generation][0]
+    few = generation in calibrate_cdna2.MEASURED
+    gpu = calibrate_cdna2.MEASURED[generation] if few else calibrate_gemm.MEASURED[generation][0]
     for model in models:
-        if generation in MODELS[model].MEASURED:
-            fit: Fit = MODELS[model].fit(data, generation)
+        module = calibrate_cdna2 if few and model == "gemm" else MODELS[model]
+        if generation in module.MEASURED:
+            fit: Fit = module.fit(data, generation)
             constants = {name: fit.constants[name] for name in fit.fitted}
             _print_constants(f"\n{generation} {model}, fitted on {gpu}", constants, shipped(gpu, model))
             _print_errors(fit.errors)
-            as_shipped = MODELS[model].errors(data, generation, shipped(gpu, model))
+            as_shipped = module.errors(data, generation, shipped(gpu, model))
             _print_errors({f"{name}, as shipped": as_shipped[name] for name in _groups(model, as_shipped)})
             changes[model] = constants
             continue
-        print(f"\n{generation} {model}: {gpu} was not measured; what ships is another generation's")
-        if model in calibrate_shares.SHARES:
+        print(f"\n{generation} {model}: no fit, as there are no or too few measurements of {gpu}; see the generation's file")
+        if model in calibrate_shares.SHARES and not few:
             value, ratios = calibrate_shares.unmeasured(data, generation, model)
             changes[model] = {calibrate_shares.SHARES[model][0]: value}
             title = f"  but its share of DRAM's peak: that of GEMMs, {_list(ratios)}"
             _print_constants(title, changes[model], shipped(gpu, model))
-    if "gemm" in models:
+    if "gemm" in models and not few:
         changes[""] = {"sustained": _print_shares(data, generation)}
     return changes
 
