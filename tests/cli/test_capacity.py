@@ -165,7 +165,7 @@ def test_another_experiment_is_not_resumed(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_an_interrupt_prints_what_is_known_and_can_be_resumed(folder: Path) -> None:
-    command = [sys.executable, "-m", "hdasim", "capacity", "model.yaml", "--output-dir", "out", *GOALS, "--num-prompts", "200000",
+    command = [sys.executable, "-m", "hdasim", "capacity", "model.yaml", "--output-dir", "out", *GOALS, "--num-prompts", "1000000",
                "--set", "workload.lengths={kind: fixed, input_len: 128, output_len: 8}"]  # fmt: skip
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 60

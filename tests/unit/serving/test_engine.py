@@ -304,9 +304,9 @@ def test_pools_prefill_decode_and_send(router: str) -> None:
 
 
 def test_splitwise_prompts_on_faster_servers_for_tokens_are_no_faster_than_their_bound() -> None:
-    """Prompts of 3,000 tokens take 268 ms on an RTX 4090 at best; 30 a second overflow to the two H100, which take a sixth."""
+    """Prompts of 3,000 tokens take 268 ms on an RTX 4090 at best; 25 a second overflow to the two H100, which take a sixth."""
     pools = "[{role: prefill, device: {preset: rtx-4090}}, {role: decode, count: 2, device: {preset: h100}}]"
-    overflow = ("workload.arrival.request_rate=30", "workload.lengths={kind: fixed, input_len: 3000, output_len: 20}")
+    overflow = ("workload.arrival.request_rate=25", "workload.lengths={kind: fixed, input_len: 3000, output_len: 20}")
     small = ("serving.num_gpu_blocks=8000", "serving.max_num_seqs=64")
     result = hdasim.simulate(cluster(f"cluster.pools={pools}", "cluster.router=splitwise", *overflow, *small))
     s, served = result.summary, result.served
