@@ -74,12 +74,13 @@ def test_vector_constants_are_found_again(tmp_path: Path) -> None:
 
 def test_cdna2_constants_are_found_again(tmp_path: Path) -> None:
     mi210, rows = record(load_device("mi210")), ["device,m,n,k,latency_us"]
+    gpu = with_constants(mi210, "gemm", {"efficiency": 0.6, "dram_share": 0.5})
     for shape in ((32, 12288, 12288), (128, 8192, 8192), (2048, 4096, 8192), (8192, 4096, 4096), (16, 16384, 8192)):
         case = np.zeros(1, layout.GEMM_CASE)
         case["m"], case["n"], case["k"] = shape
         case["a_bytes"] = case["b_bytes"] = case["c_bytes"] = 2
         case["copies"] = 1
-        time = gpu_gemm(with_constants(mi210, "gemm", {"efficiency": 0.6, "dram_share": 0.5}), case)["time"][0] - mi210["launch"][0]
+        time = gpu_gemm(gpu, case)["time"][0] - mi210["launch"][0]
         rows.append("MI210,{},{},{},{!r}".format(*shape, (float(time) + calibrate_cdna2.LAUNCH) * 1e6))
     (tmp_path / "llmcompass_matmul.csv").write_text("\n".join([*rows, "A100-80GB,1,1,1,5"]) + "\n")
     fit = calibrate_cdna2.fit(tmp_path, "cdna2")
