@@ -1,15 +1,14 @@
 """Constants of fused attention of a generation, fitted on the measured kernels of one of its GPUs.
 
-    python -m benchmarks.calibrate_attention --data shared/reference/silicon
+    python -m benchmarks.calibrate --data shared/reference/silicon --model attention
 
 `fit` minimises the mean of sqrt(e^2 + 0.02^2), e = ln(predicted / best framework), over the context and the generation rows
 of the GPU: prefill and decode by turns, as they share few constants. Not used are times that no such kernel can have: the
 cache is larger than the L2, and the time is below what the DRAM peak needs for it (TensorRT-LLM on the A100, whose rows
-reach 1.7 times that peak: keys and values were read from the same blocks). `report` counts all rows.
+reach 1.7 times that peak: keys and values were read from the same blocks).
+`errors` counts all rows.
 """
 
-import argparse
-import csv
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from benchmarks import measured
+from benchmarks.measured import FRAMEWORKS, Errors, Fit, Floats, halves, rounded, statistics, with_constants
 from hdasim.core import layout
 from hdasim.core._core import gpu_decode, gpu_prefill
 from hdasim.device.gpu import record
 from hdasim.spec.load import load_device
-
-Floats = NDArray[np.float64]
 
 #: Generation, the GPU it is fitted on, and the file names' word for that.
 MEASURED = {"ampere": ("a100", "a100_sxm"), "hopper": ("h100", "h100_sxm")}
@@ -36,7 +35,6 @@ START = {
     "launches": 3.0, "efficiency": 0.75, "serial": 0.25, "prologue": 3.5e-6, "small_tile": 1.6, "tail": 0.3, "copy": 0.7,
     "stream": 0.85, "sm_read": 0.27, "l2_hold": 0.65, "group_cta": 3e-6, "head_cta": 1.5e-6, "merge": 3e-6,
 }  # fmt: skip
-FRAMEWORKS = ("trtllm_us", "vllm_us", "sglang_us")
 
 
 @dataclass(frozen=True)
@@ -63,9 +61,8 @@ class Kernels:
 
 def read(path: Path) -> Kernels:
     """A file attention_context_*.csv or attention_generation_*.csv."""
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    column = {name: np.array([int(row[name]) for row in rows]) for name in rows[0] if name not in FRAMEWORKS}
+    rows = measured.table(path)
+    column = {name: measured.integers(rows, name) for name in rows[0] if name not in FRAMEWORKS}
     heads = np.zeros(len(rows), layout.HEADS)
     heads["q_heads"], heads["kv_heads"] = column["q_heads"], column["kv_heads"]
     heads["key_dim"] = heads["value_dim"] = column["head_dim"]
@@ -77,8 +74,7 @@ def read(path: Path) -> Kernels:
     else:
         cases = np.zeros(len(rows), layout.PROMPT)
         cases["count"], cases["q_len"] = column["batch"], column["seq_len"]
-    best = [min(float(row[name]) for name in FRAMEWORKS if row[name]) for row in rows]
-    return Kernels(heads, cases, np.array(best) * 1e-6)
+    return Kernels(heads, cases, measured.fastest(rows))
 
 
 def possible(kernels: Kernels, gpu: NDArray[np.void]) -> Kernels:
@@ -92,20 +88,13 @@ def loss(kernels: Kernels, gpu: NDArray[np.void]) -> float:
     return float(np.sqrt(error * error + 4e-4).mean())
 
 
-def with_constants(gpu: NDArray[np.void], constants: dict[str, float]) -> NDArray[np.void]:
-    out = gpu.copy()
-    for name, value in constants.items():
-        out["attention"][name] = value
-    return out
-
-
 def descend(phases: Iterable[Kernels], gpu: NDArray[np.void], names: tuple[str, ...], steps: int) -> NDArray[np.void]:
     """The GPU with better values of these constants: a simplex in their logarithms."""
     kernels, start = list(phases), {name: float(gpu["attention"][name][0]) for name in names}
 
     def changed(logs: Floats) -> NDArray[np.void]:
         scaled = {name: start[name] * float(np.exp(log)) for name, log in zip(names, logs, strict=True)}
-        return with_constants(gpu, {name: min(x, 1.0) if name in SHARES else x for name, x in scaled.items()})
+        return with_constants(gpu, "attention", {name: min(x, 1.0) if name in SHARES else x for name, x in scaled.items()})
 
     simplex = np.vstack([np.zeros(len(names)), 0.15 * np.eye(len(names))])
     options = {"maxfev": steps, "initial_simplex": simplex, "adaptive": True, "xatol": 1e-3, "fatol": 1e-6}
@@ -115,7 +104,7 @@ def descend(phases: Iterable[Kernels], gpu: NDArray[np.void], names: tuple[str, 
 
 def calibrate(prefill: Kernels, decode: Kernels, gpu: NDArray[np.void], generation: str, rounds: int = 8) -> NDArray[np.void]:
     """The GPU with fitted constants."""
-    gpu = with_constants(gpu, {**START, "key_block": KEY_BLOCK[generation]})
+    gpu = with_constants(gpu, "attention", {**START, "key_block": KEY_BLOCK[generation]})
     decode = possible(decode, gpu)
     for _ in range(rounds):
         gpu = descend([prefill], gpu, PREFILL, 250)
@@ -124,69 +113,51 @@ def calibrate(prefill: Kernels, decode: Kernels, gpu: NDArray[np.void], generati
     return gpu
 
 
-def errors(kernels: Kernels, gpu: NDArray[np.void]) -> dict[str, float]:
-    """Rows, and median, mean, 90th percentile and signed median of predicted / measured - 1."""
-    signed = kernels.predict(gpu) / kernels.seconds - 1
-    size = np.abs(signed)
-    median, p90 = np.quantile(size, [0.5, 0.9])
-    return {"rows": len(signed), "median": median, "mean": size.mean(), "p90": p90, "signed": np.median(signed)}
+def load(data: Path, generation: str) -> tuple[Kernels, Kernels, NDArray[np.void]]:
+    name, word = MEASURED[generation]
+    gpu = record(load_device(name))
+    return read(data / f"attention_context_{word}_bf16.csv"), read(data / f"attention_generation_{word}_bf16.csv"), gpu
 
 
-def report(prefill: Kernels, decode: Kernels, gpu: NDArray[np.void]) -> dict[str, dict[str, float]]:
+def fit(data: Path, generation: str) -> Fit:
+    """Constants of a generation in `MEASURED`; errors of all rows, and of each half with constants of the other."""
+    prefill, decode, gpu = load(data, generation)
+    fitted = calibrate(prefill, decode, gpu, generation)
+    constants = {name: rounded(float(fitted["attention"][name][0])) for name in layout.GPU_ATTENTION.names or ()}
+    constants["library"] = library(data, generation, with_constants(gpu, "attention", constants))
+    first, second = halves(len(prefill.seconds)), halves(len(decode.seconds))
+    crossed = [
+        _signed(prefill.pick(~a), decode.pick(~b), calibrate(prefill.pick(a), decode.pick(b), gpu, generation))
+        for a, b in ((first, second), (~first, ~second))
+    ]
+    found = _statistics(_signed(prefill, decode, with_constants(gpu, "attention", constants)))
+    joined = {name: np.concatenate([part[name] for part in crossed]) for name in crossed[0]}
+    found |= {f"{name}, across halves": each for name, each in _statistics(joined).items()}
+    return Fit(constants, tuple(dict.fromkeys((*PREFILL, *DECODE, "library"))), found)
+
+
+def library(data: Path, generation: str, gpu: NDArray[np.void]) -> float:
+    """Time of vLLM's decode / predicted, median where its kernel is busy and contexts are those of serving."""
+    path = data / f"attention_generation_{MEASURED[generation][1]}_bf16.csv"
+    kernels, vllm = read(path), measured.framework(measured.table(path), "vllm_us")
+    blocks, length = kernels.cases["sequences"] * kernels.heads["kv_heads"], kernels.cases["longest"]
+    there = np.isfinite(vllm) & (blocks >= 64) & (length >= 256) & (length <= 4096)
+    return rounded(float(np.median(vllm[there] / kernels.predict(gpu)[there])))
+
+
+def errors(data: Path, generation: str, constants: dict[str, float], source: str = "") -> Errors:
+    """Errors of a generation's rows with these constants."""
+    prefill, decode, gpu = load(data, generation)
+    return _statistics(_signed(prefill, decode, with_constants(gpu, "attention", constants)))
+
+
+def _signed(prefill: Kernels, decode: Kernels, gpu: NDArray[np.void]) -> dict[str, Floats]:
     """Errors of prefill; of decode: all rows, those that DRAM can have served, and of these those with caches above 2 L2."""
     honest = possible(decode, gpu)
     large = honest.pick(honest.cache_bytes() > 2 * gpu["l2_size"])
     groups = {"prefill": prefill, "decode": decode, "decode, possible": honest, "decode, possible, above 2 L2": large}
-    return {name: errors(kernels, gpu) for name, kernels in groups.items()}
+    return {name: kernels.predict(gpu) / kernels.seconds - 1 for name, kernels in groups.items()}
 
 
-def load(data: Path, generation: str, device: str | Path | None = None) -> tuple[Kernels, Kernels, NDArray[np.void]]:
-    name, word = MEASURED[generation]
-    gpu = record(load_device(device or name))
-    return read(data / f"attention_context_{word}_bf16.csv"), read(data / f"attention_generation_{word}_bf16.csv"), gpu
-
-
-def fit(
-    data: str | Path, generation: str, device: str | Path | None = None
-) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-    """Constants of a generation in `MEASURED`, and their errors by group of rows."""
-    prefill, decode, gpu = load(Path(data), generation, device)
-    gpu = calibrate(prefill, decode, gpu, generation)
-    names = layout.GPU_ATTENTION.names or ()
-    return {name: float(f"{gpu['attention'][name][0]:.3g}") for name in names}, report(prefill, decode, gpu)
-
-
-def halves(kernels: Kernels, seed: int) -> tuple[Kernels, Kernels]:
-    first = np.random.default_rng(seed).random(len(kernels.seconds)) < 0.5
-    return kernels.pick(first), kernels.pick(~first)
-
-
-def show(title: str, groups: dict[str, dict[str, float]]) -> None:
-    print(title)
-    for name, error in groups.items():
-        percent = " ".join(f"{key} {100 * error[key]:5.1f} %" for key in ("median", "mean", "p90", "signed"))
-        print(f"  {name:30} {error['rows']:6.0f} rows  {percent}")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--device", action="append", default=[], help="GENERATION=FILE instead of the shipped preset")
-    args = parser.parse_args()
-    files = dict(pair.split("=", 1) for pair in args.device)
-    fitted = {}
-    for generation in MEASURED:
-        constants, groups = fit(args.data, generation, files.get(generation))
-        fitted[generation] = constants
-        show(f"{generation}: {constants}", groups)
-        prefill, decode, gpu = load(args.data, generation, files.get(generation))
-        (first, second), (third, fourth) = halves(prefill, 0), halves(decode, 0)
-        show("fitted on one half, tested on the other", report(second, fourth, calibrate(first, third, gpu, generation)))
-    for generation in MEASURED:
-        prefill, decode, gpu = load(args.data, generation, files.get(generation))
-        (other,) = (constants for name, constants in fitted.items() if name != generation)
-        show(f"{generation}: with the other generation's constants", report(prefill, decode, with_constants(gpu, other)))
-
-
-if __name__ == "__main__":
-    main()
+def _statistics(groups: dict[str, Floats]) -> Errors:
+    return {name: statistics(signed) for name, signed in groups.items()}

@@ -1,15 +1,12 @@
 """Constants of csrc/gpu_experts.c from measured layers of experts.
 
-    python -m benchmarks.calibrate_experts --data shared/reference/silicon
+    python -m benchmarks.calibrate --data shared/reference/silicon --model experts
 
 Efficiency, bandwidth and kernels of a generation minimise the mean |ln(predicted / fastest library)|, cut at 0.6, over the rows
 that at least two libraries ran: one alone may have no tuned kernel for the shape, and be twice too slow. `vector` is fitted on
-H100, whose thin slices of experts (down to 48 wide) show it, and held on A100, where it hardly matters. Prints the residuals of
-all rows, those of each half under constants of the other half, and those of each GPU under constants of the other.
+H100, whose thin slices of experts (down to 48 wide) show it, and held on A100, where it hardly matters.
 """
 
-import argparse
-import csv
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -18,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from benchmarks.measured import Errors, Fit, Floats, halves, rounded, statistics, table, with_constants
 from hdasim.core import _core, layout
 from hdasim.device.gpu import record
 from hdasim.spec.load import load_device
 
-Floats = NDArray[np.float64]
-#: preset and name in the table
-GPUS = {"ampere": ("a100", "a100_sxm"), "hopper": ("h100", "h100_sxm")}
+#: Generation, the GPU it is fitted on, and its name in the table.
+MEASURED = {"ampere": ("a100", "a100_sxm"), "hopper": ("h100", "h100_sxm")}
 START = {"efficiency": 0.7, "bandwidth": 0.87, "vector": 0.44, "kernels": 8.0}
 FITTED = {"ampere": ("efficiency", "bandwidth", "kernels"), "hopper": ("efficiency", "bandwidth", "vector", "kernels")}
 #: No pipe is better than this, whatever the residual.
@@ -35,15 +32,14 @@ SKEWS = {"balanced": -1.0, "uniform": 0.0}
 def read(folder: Path, gpu: str) -> tuple[NDArray[np.void], Floats, NDArray[np.bool_]]:
     """Cases of a GPU, the fastest library's seconds for each, and whether others ran it, too."""
     times: dict[tuple[Any, ...], list[float]] = defaultdict(list)
-    with (folder / "moe_grouped_gemm_bf16.csv").open(encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if row["gpu"] == gpu:
-                key = (
-                    int(row["num_tokens"]), int(row["hidden_size"]), int(row["inter_size"]) // int(row["moe_tp_size"]),
-                    int(row["topk"]), int(row["num_experts"]), int(row["num_experts"]) // int(row["moe_ep_size"]), 2.0, 2.0,
-                    skew(row["distribution"]), layout.TYPES["bf16"],
-                )  # fmt: skip
-                times[key].append(float(row["latency_us"]) * 1e-6)
+    for row in table(folder / "moe_grouped_gemm_bf16.csv"):
+        if row["gpu"] == gpu:
+            key = (
+                int(row["num_tokens"]), int(row["hidden_size"]), int(row["inter_size"]) // int(row["moe_tp_size"]),
+                int(row["topk"]), int(row["num_experts"]), int(row["num_experts"]) // int(row["moe_ep_size"]), 2.0, 2.0,
+                skew(row["distribution"]), layout.TYPES["bf16"],
+            )  # fmt: skip
+            times[key].append(float(row["latency_us"]) * 1e-6)
     best = np.array([min(found) for found in times.values()])
     return np.array(list(times), layout.EXPERTS_CASE), best, np.array([len(found) > 1 for found in times.values()])
 
@@ -53,10 +49,7 @@ def skew(distribution: str) -> float:
 
 
 def predicted(gpu: NDArray[np.void], constants: dict[str, float], cases: NDArray[np.void]) -> Floats:
-    gpu = gpu.copy()
-    for name, value in constants.items():
-        gpu["experts"][name] = value
-    result: Floats = _core.gpu_experts(gpu, cases)["time"]
+    result: Floats = _core.gpu_experts(with_constants(gpu, "experts", constants), cases)["time"]
     return result
 
 
@@ -73,44 +66,27 @@ def search(gpu: NDArray[np.void], cases: NDArray[np.void], seconds: Floats, name
     return constants(minimize(loss, ones, method="Nelder-Mead", options={"initial_simplex": simplex, "maxiter": 300}).x)
 
 
-def residuals(errors: Floats) -> dict[str, float]:
-    size = np.abs(errors)
-    return {
-        "rows": len(errors), "median": float(np.median(size)), "p90": float(np.quantile(size, 0.9)),
-        "signed": float(np.median(errors)),
-    }  # fmt: skip
+def load(data: Path, generation: str) -> tuple[NDArray[np.void], Floats, NDArray[np.bool_], NDArray[np.void]]:
+    """Cases, seconds, and whether several libraries ran them, of a generation in `MEASURED`; and its GPU."""
+    preset, name = MEASURED[generation]
+    return *read(data, name), record(load_device(preset))
 
 
-def fit(data_dir: Path, generation: str) -> dict[str, Any]:
-    """Constants of a generation, with the residuals over all rows and across halves under `residuals` and `halves`."""
-    preset, name = GPUS[generation]
-    gpu = record(load_device(preset))
-    cases, seconds, rivals = read(data_dir, name)
-    constants = search(gpu, cases[rivals], seconds[rivals], FITTED[generation])
-    half = np.random.default_rng(0).random(len(cases)) < 0.5
+def fit(data: Path, generation: str) -> Fit:
+    """Constants of a generation; errors of all rows, and of each half with constants of the other."""
+    cases, seconds, rivals, gpu = load(data, generation)
+    constants = {name: rounded(x) for name, x in search(gpu, cases[rivals], seconds[rivals], FITTED[generation]).items()}
+    half = halves(len(cases))
     crossed = np.empty(len(cases))
     for part in (half, ~half):
         other = search(gpu, cases[~part & rivals], seconds[~part & rivals], FITTED[generation])
         crossed[part] = predicted(gpu, other, cases[part]) / seconds[part] - 1
-    errors = predicted(gpu, constants, cases) / seconds - 1
-    return {
-        "constants": constants, "residuals": residuals(errors), "halves": residuals(crossed),
-        "two libraries": residuals(errors[rivals]),
-    }  # fmt: skip
+    found = errors(data, generation, constants) | {"all rows, across halves": statistics(crossed)}
+    return Fit(constants, FITTED[generation], found)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
-    folder = parser.parse_args().data
-    fits = {generation: fit(folder, generation) for generation in GPUS}
-    for generation, (preset, name) in GPUS.items():
-        print(generation, fits[generation])
-        cases, seconds, _ = read(folder, name)
-        for other in fits.keys() - {generation}:
-            times = predicted(record(load_device(preset)), fits[other]["constants"], cases)
-            print(f"{preset} under constants of {other}", residuals(times / seconds - 1))
-
-
-if __name__ == "__main__":
-    main()
+def errors(data: Path, generation: str, constants: dict[str, float], source: str = "") -> Errors:
+    """Errors of a generation's rows with these constants."""
+    cases, seconds, rivals, gpu = load(data, generation)
+    signed = predicted(gpu, constants, cases) / seconds - 1
+    return {"all rows": statistics(signed), "of two libraries": statistics(signed[rivals])}

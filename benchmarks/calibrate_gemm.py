@@ -1,6 +1,6 @@
 """GEMM constants of a generation, fitted on the measured kernels of one of its GPUs.
 
-    python -m benchmarks.calibrate_gemm --data shared/reference/silicon
+    python -m benchmarks.calibrate --data shared/reference/silicon --model gemm
 
 `fit` minimises the mean of min(|ln(predicted / best framework)|, 0.4) over a random sample of the rows: first the constants
 that bf16 sets, then, where fp8 was measured, those of narrower types. Cases are as the benchmark ran them (collector of
@@ -8,8 +8,6 @@ ai-dynamo/aiconfigurator): TensorRT-LLM uses as many copies of the weights in tu
 smaller weights come from there; fp8 rows contain the kernel that converts bf16 activations, in all three frameworks.
 """
 
-import argparse
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from benchmarks.measured import Errors, Fit, Floats, fastest, integers, rounded, statistics, table, with_constants
 from hdasim.core import layout
 from hdasim.core._core import gpu_gemm
 from hdasim.device.gpu import record
 from hdasim.spec.load import load_device
-
-Floats = NDArray[np.float64]
 
 #: Generation, the GPU it is fitted on, and the files of its rows by type.
 MEASURED = {
@@ -46,7 +43,6 @@ START = {
 #: Where the fit starts, as the simplex finds local minima in these cycles of dependent work.
 STEPS = (150.0, 500.0)
 MOST = {"efficiency": 1.0, "dram_share": 0.97, "l2_share": 1.0, "l2_held": 1.0}
-FRAMEWORKS = ("trtllm_us", "vllm_us", "sglang_us")
 COPIES = 5
 
 
@@ -67,25 +63,16 @@ class Gemms:
 
 def read(path: Path, kind: str, l2_size: float) -> Gemms:
     """A file gemm_*.csv, of a GPU with that L2."""
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = table(path)
     cases = np.zeros(len(rows), layout.GEMM_CASE)
     for name in ("m", "n", "k"):
-        cases[name] = [int(row[name]) for row in rows]
+        cases[name] = integers(rows, name)
     operand = 2.0 if kind == "bf16" else 1.0
     cases["a_bytes"] = cases["b_bytes"] = operand
     cases["c_bytes"], cases["type"] = 2.0, layout.TYPES[kind]
     cases["source_bytes"] = 0.0 if kind == "bf16" else 2.0
     cases["copies"] = np.clip(np.ceil(l2_size / (operand * cases["n"] * cases["k"])), 1, COPIES)
-    best = [min(float(row[name]) for name in FRAMEWORKS if row[name]) for row in rows]
-    return Gemms(cases, np.array(best) * 1e-6)
-
-
-def with_constants(gpu: NDArray[np.void], constants: dict[str, float]) -> NDArray[np.void]:
-    out = gpu.copy()
-    for name, value in constants.items():
-        out["gemm"][name] = value
-    return out
+    return Gemms(cases, fastest(rows))
 
 
 def loss(gemms: Gemms, gpu: NDArray[np.void]) -> float:
@@ -98,7 +85,7 @@ def descend(gemms: Gemms, gpu: NDArray[np.void], names: tuple[str, ...]) -> NDAr
 
     def changed(logs: Floats) -> NDArray[np.void]:
         values = np.exp(logs)
-        return with_constants(gpu, {name: min(x, MOST.get(name, x)) for name, x in zip(names, values, strict=True)})
+        return with_constants(gpu, "gemm", {name: min(x, MOST.get(name, x)) for name, x in zip(names, values, strict=True)})
 
     for size in (0.25, 0.3, 0.15):
         simplex = np.vstack([start, start + size * np.eye(len(names))])
@@ -109,17 +96,10 @@ def descend(gemms: Gemms, gpu: NDArray[np.void], names: tuple[str, ...]) -> NDAr
 
 def calibrate(gemms: dict[str, Gemms], gpu: NDArray[np.void], generation: str) -> NDArray[np.void]:
     """The GPU with fitted constants."""
-    gpu = with_constants(gpu, {**START, "fine": FINE[generation]})
-    tried = [descend(gemms["bf16"], with_constants(gpu, {"step": step}), FITTED["bf16"]) for step in STEPS]
+    gpu = with_constants(gpu, "gemm", {**START, "fine": FINE[generation]})
+    tried = [descend(gemms["bf16"], with_constants(gpu, "gemm", {"step": step}), FITTED["bf16"]) for step in STEPS]
     gpu = min(tried, key=lambda each: loss(gemms["bf16"], each))
     return descend(gemms["fp8"], gpu, FITTED["fp8"]) if "fp8" in gemms else gpu
-
-
-def errors(gemms: Gemms, gpu: NDArray[np.void]) -> dict[str, float]:
-    """Rows, and median, mean, 90th percentile and signed median of predicted / measured - 1."""
-    signed = gemms.predict(gpu) / gemms.seconds - 1
-    median, p90 = np.quantile(np.abs(signed), [0.5, 0.9])
-    return {"rows": len(signed), "median": median, "mean": np.abs(signed).mean(), "p90": p90, "signed": float(np.median(signed))}
 
 
 def load(data: Path, generation: str) -> tuple[dict[str, Gemms], NDArray[np.void]]:
@@ -138,40 +118,25 @@ def sample(gemms: dict[str, Gemms], count: int, seed: int = 0) -> tuple[dict[str
     return first, second
 
 
-def fit(data: str | Path, generation: str, rows: int = 2500) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-    """Constants of a generation in `MEASURED`, and their errors: of all rows, and of a half that the fit did not see."""
-    gemms, gpu = load(Path(data), generation)
+def fit(data: Path, generation: str, rows: int = 2500) -> Fit:
+    """Constants of a generation in `MEASURED`, from a sample of one half; errors of all rows, and of the other half."""
+    gemms, gpu = load(data, generation)
     first, second = sample(gemms, rows)
     gpu = calibrate(first, gpu, generation)
-    gpu = with_constants(gpu, {name: float(f"{gpu['gemm'][name][0]:.3g}") for name in layout.GPU_GEMM.names or ()})
-    constants = {name: float(gpu["gemm"][name][0]) for name in layout.GPU_GEMM.names or ()}
-    groups = {kind: errors(each, gpu) for kind, each in gemms.items()}
-    return constants, groups | {f"{kind}, other half": errors(each, gpu) for kind, each in second.items()}
+    constants = {name: rounded(float(gpu["gemm"][name][0])) for name in layout.GPU_GEMM.names or ()}
+    gpu = with_constants(gpu, "gemm", constants)
+    errors = {kind: _errors(each, gpu) for kind, each in gemms.items()}
+    errors |= {f"{kind}, across halves": _errors(each, gpu) for kind, each in second.items()}
+    return Fit(constants, tuple(name for kind in gemms for name in FITTED[kind]), errors)
 
 
-def show(title: str, groups: dict[str, dict[str, float]]) -> None:
-    print(title)
-    for name, error in groups.items():
-        percent = " ".join(f"{key} {100 * error[key]:5.1f} %" for key in ("median", "mean", "p90", "signed"))
-        print(f"  {name:20} {error['rows']:6.0f} rows  {percent}")
+def errors(data: Path, generation: str, constants: dict[str, float], source: str = "") -> Errors:
+    """Errors of a generation's rows with constants of `source`, as far as that ran the types; `fine` is the GPU's own."""
+    gemms, gpu = load(data, generation)
+    gpu = with_constants(gpu, "gemm", {**constants, "fine": FINE[generation]})
+    kinds = [kind for kind in gemms if kind in MEASURED[source or generation][1]]
+    return {kind: _errors(gemms[kind], gpu) for kind in kinds}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    args = parser.parse_args()
-    fitted = {}
-    for generation in MEASURED:
-        fitted[generation], groups = fit(args.data, generation)
-        show(f"{generation}: {fitted[generation]}", groups)
-    for generation in MEASURED:
-        gemms, gpu = load(args.data, generation)
-        for other in MEASURED:
-            if other == generation:
-                continue
-            held_out = with_constants(gpu, {**fitted[other], "fine": FINE[generation]})
-            show(f"{generation}, with the constants of {other}", {kind: errors(each, held_out) for kind, each in gemms.items()})
-
-
-if __name__ == "__main__":
-    main()
+def _errors(gemms: Gemms, gpu: NDArray[np.void]) -> dict[str, float]:
+    return statistics(gemms.predict(gpu) / gemms.seconds - 1)

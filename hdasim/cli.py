@@ -189,14 +189,14 @@ def _validate_parser(commands: Any) -> None:
                    "hdasim validate booksim --data shared/reference/noc")  # fmt: skip
     booksim.add_argument("--data", metavar="PATH", required=True, help=(
         "a folder with booksim_micro.csv, booksim_collectives.csv, astra_congestion_aware.csv, or one of them"))  # fmt: skip
-    silicon = _add(references, "silicon", _validate_silicon, "operator times measured on hardware that ships as a preset",
+    silicon = _add(references, "silicon", _validate_silicon, "times measured on hardware that ships as a preset",
                    "hdasim validate silicon --data shared/reference/silicon --output-dir out\n"
                    "hdasim validate silicon --data nccl_latency_table.csv --op collective")  # fmt: skip
     silicon.add_argument("--data", metavar="PATH", required=True, help=(
         "a table with the columns of hdasim predict and times in microseconds (latency_us, median_us, or trtllm_us, vllm_us, "
         "sglang_us, of which the fastest counts), or a folder of such tables; the GPU is that of its column gpu, system, node or "
         "device, or of the file's name, such as gemm_h100_sxm_fp8.csv, which may name the type too"))  # fmt: skip
-    silicon.add_argument("--op", metavar="OP", help="only this operator of hdasim predict")
+    silicon.add_argument("--op", metavar="OP", help="only this operator of hdasim predict, or batch, serving or layer")
     silicon.add_argument("--output-dir", metavar="DIR", help=(
         "where errors.csv, worst.csv and the plots of predicted against measured times go"))  # fmt: skip
     vllm = _add(references, "vllm", _validate_vllm, "a recorded vLLM run, replayed",
@@ -456,12 +456,14 @@ def _validate_booksim(args: argparse.Namespace) -> int:
 
 def _validate_silicon(args: argparse.Namespace) -> int:
     from .report.files import make_folder, to_json
+    from .report.progress import Reporter
     from .validate import silicon, silicon_report
 
     folder = None if args.output_dir is None else Path(args.output_dir)
     if folder is not None:
         make_folder(folder)
-    done = silicon.against_data(Path(args.data), args.op or "")
+    with Reporter() as reporter:
+        done = silicon.against_data(Path(args.data), args.op or "", reporter.show)
     if folder is not None:
         silicon_report.write_report(done.measured, folder)
     if args.json:

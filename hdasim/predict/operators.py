@@ -1,5 +1,7 @@
 """The operators that `hdasim predict --op` knows. To add one, write a module like `gemm` and enter its `Operator` here."""
 
+from collections.abc import Iterable
+
 from hdasim.errors import SpecError
 from hdasim.predict import attention, collective, elementwise, gemm, moe
 from hdasim.predict.operator import Operator
@@ -15,8 +17,9 @@ OPERATORS: dict[str, Operator] = {
 }
 
 
-def operator(name: str) -> Operator:
-    """The operator that `--op` names; `SpecError` lists the known ones."""
+def operator(name: str, others: Iterable[str] = ()) -> Operator:
+    """The operator that `--op` names; `SpecError` lists the known ones, and `others` that the command takes."""
     if name not in OPERATORS:
-        raise SpecError(f"unknown operator {name[:40]!r}{meant(name, OPERATORS)}; known: {', '.join(OPERATORS)}", ("--op",))
+        known = [*OPERATORS, *others]
+        raise SpecError(f"unknown operator {name[:40]!r}{meant(name, known)}; known: {', '.join(known)}", ("--op",))
     return OPERATORS[name]

@@ -114,6 +114,8 @@ def server(cells: Cells) -> Outcome:
         return Outcome(refused="prefill and decode on servers of their own")
     if name not in _MODELS:
         return Outcome(refused=f"no model {name}")
+    if cells["backend"] not in _SERVERS:
+        return Outcome(refused=f"no server {cells['backend']}")
     clients = _count(cells, "concurrency")
     serving = Serving(
         device_count=_count(cells, "tp_size"), pipeline_parallel_size=_count(cells, "pp_size"),

@@ -1,4 +1,4 @@
-"""Our operator times against measured ones, on hardware that ships as a preset.
+"""Our times of operators, layers and whole systems against measured ones, on hardware that ships as a preset.
 
 Of several frameworks' times of a row the fastest counts: a model of the hardware says what is possible there.
 """
@@ -6,7 +6,6 @@ Of several frameworks' times of a row the fastest counts: a model of the hardwar
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -21,13 +20,14 @@ from hdasim.predict.cells import Cells
 from hdasim.predict.kernel import TYPES_OF_OPERANDS, operands
 from hdasim.predict.operator import Cases
 from hdasim.predict.operators import OPERATORS, operator
-from hdasim.predict.table import same_hardware
+from hdasim.sheet import Progress
 from hdasim.spec.hardware import Device
-from hdasim.spec.load import load_device, presets
+from hdasim.spec.load import load_device
 from hdasim.text import NUMBER
+from hdasim.validate import systems
 from hdasim.validate.compare import Row, by_quantity
 from hdasim.validate.silicon_groups import Floats, Group, Ints, classes
-from hdasim.validate.silicon_tables import OVERHEADS, Table, find
+from hdasim.validate.silicon_tables import OVERHEADS, SYSTEMS, Table, find, preset
 
 __all__ = ["Validation", "against_data", "print_validation"]
 
@@ -71,8 +71,10 @@ def _errors(rows: list[Row]) -> list[float]:
     return [abs(row.error) for row in rows if row.error is not None]
 
 
-def against_data(path: Path, op: str = "") -> Validation:
+def against_data(path: Path, op: str = "", progress: Progress | None = None) -> Validation:
     """Compare with a table of measured times, or with every such table in a folder, of one operator or of all.
+
+    `op` may be one of `silicon_tables.SYSTEMS` too. `progress` hears of (rows done, all rows) of those, which take long.
 
     Rows of GPUs that do not ship as a preset, or of types that they lack, of other libraries than NCCL and of operations that
     NCCL does not have are left out, and counted.
@@ -82,34 +84,31 @@ def against_data(path: Path, op: str = "") -> Validation:
     SpecError
         If a file cannot be read or has wrong values, or nothing is there to compare.
     """
-    if op:
-        operator(op)
+    if op and op not in SYSTEMS:
+        operator(op, SYSTEMS)
     found = find(path, op)
     done = Validation(files=found.skipped)
     for table in found.tables:
         _compare(table, done)
+    rows, count = 0, sum(len(sheet.lines) for _, sheet in found.systems)
+
+    def heard() -> None:
+        nonlocal rows
+        rows += 1
+        if progress is not None:
+            progress(rows, count)
+
+    for kind, sheet in found.systems:
+        done.measured += systems.compare(kind, sheet, done.skipped, heard)
     if not done.measured:
         what = f"measurements of {op}" if op else "measurements"
         left = [*done.files, *(f"left out {count:,} rows: {why}" for why, count in done.skipped.items())]
         why = f" ({left[0]}{f'; {len(left) - 1} more' if len(left) > 1 else ''})" if left else ""
         wanted = "expected tables as hdasim validate silicon --help says"
         raise SpecError(f"no {what} on known hardware{why}; {wanted}", place=str(path))
-    order = list(OPERATORS)
-    done.measured.sort(key=lambda group: (order.index(group.op), group.source, group.gpu, group.dtype))
+    order = [*OPERATORS, *SYSTEMS]
+    done.measured.sort(key=lambda group: (order.index(group.op), group.source, group.gpu, group.quantity, group.dtype))
     return done
-
-
-@lru_cache(maxsize=4096)
-def _preset(text: str) -> str:
-    """The hardware preset that a GPU's name, or that of a file with one, means; "" if there is none."""
-    names = presets("hardware")
-    words = text.split("_")
-    for start in range(len(words)):
-        part = "_".join(words[start:])
-        known = [name for name in names if same_hardware(part, name)]
-        if known:
-            return max(known, key=len)
-    return ""
 
 
 def _compare(table: Table, done: Validation) -> None:
@@ -118,7 +117,7 @@ def _compare(table: Table, done: Validation) -> None:
     parts: dict[tuple[str, str], list[int]] = {}
     for row, (gpu, dtype) in enumerate(zip(table.gpus, table.types, strict=True)):
         if keep[row]:
-            parts.setdefault((_preset(gpu.strip()), dtype.strip()), []).append(row)
+            parts.setdefault((preset(gpu.strip()), dtype.strip()), []).append(row)
     joined: dict[tuple[str, str], list[int]] = {}
     for (gpu, text), rows in parts.items():
         word = _type(table, text, rows[0]) if text else ""
@@ -136,7 +135,7 @@ def _compare(table: Table, done: Validation) -> None:
 
 def _known(table: Table, skipped: Counter[str]) -> list[bool]:
     """Which rows are of known hardware and, of collectives, NCCL's within a node."""
-    reasons = {text: "" if _preset(text.strip()) else f"no preset for {text.strip()!r}" for text in dict.fromkeys(table.gpus)}
+    reasons = {text: "" if preset(text.strip()) else f"no preset for {text.strip()!r}" for text in dict.fromkeys(table.gpus)}
     why = [reasons[text] for text in table.gpus]
     if table.op == "collective":
         empty = [""] * len(why)

@@ -16,7 +16,7 @@ Ints = NDArray[np.int64]
 
 @dataclass
 class Group:
-    """Rows of one operator, GPU, type and source; times in microseconds.
+    """Rows of one operator, GPU, type and source, or of one quantity of a whole system; times in microseconds.
 
     Parameters
     ----------
@@ -28,6 +28,8 @@ class Group:
         The prediction; `predicted` differs where another launch than the device's counts.
     classes, which
         Names of size classes, and the class of each row.
+    quantity
+        Of whole systems: which time, such as "ttft"; "" for an operator.
     """
 
     op: str
@@ -43,10 +45,11 @@ class Group:
     done: Prediction
     classes: tuple[str, ...]
     which: Ints
+    quantity: str = ""
 
     @property
     def name(self) -> str:
-        return " ".join(filter(None, (self.gpu, self.op, self.dtype, self.source)))
+        return " ".join(filter(None, (self.gpu, self.op, self.quantity, self.dtype, self.source)))
 
     @property
     def error(self) -> Floats:

@@ -63,16 +63,19 @@ def _why(group: Group, row: int) -> dict[str, float]:
 
 def _worst_lines(op: str, groups: list[Group]) -> list[str]:
     lines = [f"Worst rows: {op}"]
+    unit, scale = ("us", 1.0) if any(group.done.why for group in groups) else ("ms", 1e-3)
     for group, row in _worst(groups, _WORST):
         measured, predicted, bound = (float(v) for v in (group.measured[row], group.predicted[row], group.done.bound[row] * 1e6))
+        measured, predicted = measured * scale, predicted * scale
         why, cause = _why(group, row), group.done.causes[int(group.done.cause[row])]
         shape = [f"{name} {why[name]:.4g}" for name in ("split", "waves") if why.get(name)]
         if why.get("tile_m") and why.get("tile_n"):
             shape.insert(0, f"tile {why['tile_m']:.0f}x{why['tile_n']:.0f}")
         parts = [f"{name.removesuffix('_us')} {value:.4g}" for name, value in why.items() if name.endswith("_us")]
         lines.append(f"{100 * group.error[row]:+8.0f} %  {group.name} {group.title(row)}")
-        times = f"measured {measured:.4g}, predicted {predicted:.4g}, bound {bound:.4g} us; {cause}"
-        lines.append(f"            {'; '.join(filter(None, (times, ', '.join(shape), ', '.join(parts) + ' us')))}")
+        times = f"measured {measured:.4g}, predicted {predicted:.4g}"
+        times += f", bound {bound:.4g} us; {cause}" if why else f" {unit}"
+        lines.append(f"            {'; '.join(filter(None, (times, ', '.join(shape), ', '.join(parts) + ' us' * bool(parts))))}")
     return lines
 
 
@@ -86,7 +89,7 @@ def write_report(groups: list[Group], folder: Path) -> list[str]:
         for name, apart in (("", False), ("-sources", True)):
             mine = [group for group in groups if group.op == op and bool(group.source) == apart]
             if mine:
-                named = [(" ".join(filter(None, (g.gpu, g.dtype, g.source))), [g]) for g in mine]
+                named = [(" ".join(filter(None, (g.gpu, g.quantity, g.dtype, g.source))), [g]) for g in mine]
                 files[f"silicon-{op}{name}.svg"] = plot(op, named)
     for name, text in files.items():
         write_whole(folder / name, text)
@@ -122,7 +125,7 @@ def _groups_json(groups: list[Group], found: list[tuple[Statistics, list[Statist
     rows = []
     for place, part, s in _all(found):
         g = groups[place]
-        head = {"op": g.op, "gpu": g.gpu, "dtype": g.dtype, "source": g.source, "class": part}
+        head = {"op": g.op, "gpu": g.gpu, "quantity": g.quantity, "dtype": g.dtype, "source": g.source, "class": part}
         rows.append({**head, **{name: getattr(s, name) for name in _STATISTICS}})
     return to_json(rows)
 

@@ -3,13 +3,15 @@
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from hdasim.errors import SpecError
 from hdasim.predict.kernel import operands
 from hdasim.predict.operators import OPERATORS
-from hdasim.predict.table import column_places
+from hdasim.predict.table import column_places, same_hardware
 from hdasim.sheet import Sheet, read_sheet
+from hdasim.spec.load import presets
 
 GPU = ("gpu", "system", "node", "device", "hardware")
 #: Times in microseconds: one column, or one for each framework, of which some may be empty.
@@ -26,10 +28,17 @@ OVERHEADS = {
     "a100": {"matmul": 21.0, "softmax": 12.0, "layernorm": 45.0, "gelu": 45.0},
     "mi210": {"matmul": 34.0, "softmax": 22.0, "layernorm": 28.0, "gelu": 21.0},
 }
-_OTHERS = {
-    "e2e_": "whole systems, not single operators; see hdasim run",
-    "llmcompass_transformer_layer": "a layer on several GPUs, not single operators; see hdasim step",
-}
+#: Tables that are not of single operators, by the columns that they have.
+SYSTEMS = {
+    "batch": ("model", "hardware", "tensor_parallel", "prompt_size", "batch_size", "token_size", "prompt_time", "token_time"),
+    "serving": (
+        "system", "backend", "model_path", "precision", "mode", "isl", "osl", "concurrency", "tp_size", "pp_size", "moe_ep_size",
+        "silicon_ttft_ms", "silicon_tpot_ms", "measured",
+    ),
+    "layer": (
+        "device", "tensor_parallel", "model", "phase", "batch", "query_tokens", "kv_tokens", "operator", "latency_us",
+    ),
+}  # fmt: skip
 Column = list[str]
 
 
@@ -65,26 +74,43 @@ class Table:
 
 @dataclass
 class Folder:
-    """Tables found, and why other files were left out."""
+    """Tables found, of operators and, with the key of `SYSTEMS`, of others, and why other files were left out."""
 
     tables: list[Table] = field(default_factory=list)
+    systems: list[tuple[str, Sheet]] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
 
 
+@lru_cache(maxsize=4096)
+def preset(text: str) -> str:
+    """The hardware preset that a GPU's name, or that of a file with one, means; "" if there is none."""
+    names = presets("hardware")
+    words = text.split("_")
+    for start in range(len(words)):
+        part = "_".join(words[start:])
+        known = [name for name in names if same_hardware(part, name)]
+        if known:
+            return max(known, key=len)
+    return ""
+
+
 def find(path: Path, op: str) -> Folder:
-    """The tables of `op`, or of all operators if "", in a folder or file; `SpecError` if a single file is none or is broken."""
+    """The tables of `op`, or of all if "", in a folder or file; `SpecError` if a single file is none or is broken."""
     folder = Folder()
     for file in sorted(path.glob("*.csv")) if path.is_dir() else [path]:
-        reason = next((why for start, why in _OTHERS.items() if file.stem.startswith(start)), "")
         try:
             sheet = read_sheet(file, _nothing if path.is_dir() else lambda sheet: _recognised(sheet, op))
-            tables = [] if reason else list(_tables(sheet))
+            kind = _system(sheet)
+            tables = [] if kind else list(_tables(sheet))
         except SpecError as error:
             if not path.is_dir():
                 raise
-            reason, tables = reason or str(error), []
-        if not tables:
-            folder.skipped.append(f"left out {file.name}: {reason or 'its columns are those of no operator with measured times'}")
+            folder.skipped.append(f"left out {file.name}: {error}")
+            continue
+        if kind:
+            folder.systems += [(kind, sheet)] if op in ("", kind) else []
+        elif not tables:
+            folder.skipped.append(f"left out {file.name}: its columns are those of no operator with measured times")
         folder.tables += [table for table in tables if op in ("", table.op)]
     return folder
 
@@ -95,7 +121,9 @@ def _nothing(sheet: Sheet) -> None:
 
 def _recognised(sheet: Sheet, op: str) -> None:
     """`SpecError` if the header is of no table of the operator."""
-    if _adapter(sheet) is not None:
+    if op in SYSTEMS:
+        sheet.find(SYSTEMS[op])
+    if _system(sheet) or _adapter(sheet) is not None:
         return
     for name in [op] if op else OPERATORS:
         try:
@@ -106,7 +134,7 @@ def _recognised(sheet: Sheet, op: str) -> None:
                 raise
     else:
         if op != "collective":
-            raise SpecError(f"columns of no operator; known: {', '.join(OPERATORS)}", place=f"{sheet.path}:1")
+            raise SpecError(f"columns of no operator; known: {', '.join([*OPERATORS, *SYSTEMS])}", place=f"{sheet.path}:1")
         expected = "the columns gpu or system, op, num_gpus or n_gpus, message_bytes or bytes, latency_us"
         wanted = (GPU[:2], ("op",), ("num_gpus", "n_gpus", "num_workers"), ("message_bytes", "bytes"))
         missing = next((names for names in wanted if not set(names) & set(sheet.names)), ("op",))
@@ -173,13 +201,18 @@ def _source(stem: str) -> str:
 _SINGLE_KERNELS = ("softmax", "layernorm", "gelu", "rmsnorm")
 
 
+def _system(sheet: Sheet) -> str:
+    """The key of `SYSTEMS` whose columns a table has; "" for none."""
+    return next((name for name, columns in SYSTEMS.items() if set(columns) <= set(sheet.names)), "")
+
+
 Adapter = Callable[[Sheet, dict[str, Column], dict[str, Column]], Iterator[Table]]
 
 
 def _adapter(sheet: Sheet) -> Adapter | None:
     """What reads LLMCompass's tables, told by the columns operator and device or devices."""
     names = set(sheet.names)
-    if "operator" not in names or "latency_us" not in names or sheet.path.stem.startswith(tuple(_OTHERS)):
+    if "operator" not in names or "latency_us" not in names:
         return None
     if {"system", "devices", "bytes_per_device"} <= names:
         return _all_reduces

@@ -35,8 +35,24 @@ TABLES = {
         "Jetson AGX Orin,flash_attention,1,1000,1000,8,8,128,True,1,900\nJetson AGX Orin,flash_attention,1,1000,1000,8,8,128,True,2,800\n"
         "Jetson AGX Orin,flash_attention,1,64,1000,8,8,128,False,2,90\n"
     ),
-    "llmcompass_transformer_layer": "device,operator,latency_us\nA100-80GB,w1_proj,100\n",
-    "e2e_batch": "model,latency_us\nx,1\n",
+    "llmcompass_transformer_layer": (
+        "device,tensor_parallel,model,phase,batch,query_tokens,kv_tokens,operator,latency_us\n"
+        'A100-80GB,4,"GPT-3 175B (96 heads)",prefill,8,2048,2048,w1_proj,17000\nA100-80GB,4,GPT-3 175B,prefill,8,2048,2048,layer_total,70000\n'
+        "A100-80GB,4,OPT,prefill,8,2048,2048,w1_proj,17000\nA100-80GB,4,GPT-3 175B,prefill,8,2048,2048,w9,1\nB300,4,GPT-3,prefill,8,2048,2048,gelu,1\n"
+    ),
+    "e2e_batch": (
+        "model,hardware,prompt_size,batch_size,token_size,prompt_time,token_time,e2e_time,tensor_parallel\n"
+        "llama2-70b,a100-80gb,512,1,128,200,50,7000,2\nllama2-70b,a100-80gb,512,1,128,200,40,7000,8\n"
+        "bloom-176b,a100-80gb,512,1,128,200,50,7000,8\nllama2-70b,a100-80gb,512,1,128,200,50,7000,3\n"
+    ),
+    "e2e_serving": (
+        "system,backend,model_path,precision,mode,isl,osl,concurrency,tp_size,pp_size,moe_ep_size,silicon_ttft_ms,silicon_tpot_ms,measured\n"
+        "h100_sxm,vllm,meta-llama/Llama-3.1-8B-Instruct,,agg,100,20,2.0,1.0,,,10,8,\n"
+        "h100_sxm,sglang,meta-llama/Llama-3.1-8B-Instruct,fp8,agg,100,20,2.0,1.0,1.0,0.0,,8,2026-01-01\n"
+        "h100_sxm,vllm,meta-llama/Llama-3.1-8B-Instruct,,disagg,100,20,2,1,,,10,8,\nh100_sxm,vllm,x/other,,agg,100,20,2,1,,,10,8,\n"
+        "h100_sxm,vllm,x/Llama-3.1-8B-Instruct,,agg,100,20,,1,,,10,8,\nh100_sxm,tgi,x/Llama-3.1-8B-Instruct,,agg,100,20,2,1,,,10,8,\n"
+        "b300_sxm,vllm,x/Llama-3.1-8B-Instruct,,agg,100,20,2,1,,,10,8,\nh100_sxm,vllm,x/Llama-3.1-70B,,agg,100,20,2,1,,,10,8,\n"
+    ),
     "other": "a,b\n1,2\n",
 }  # fmt: skip
 
@@ -73,6 +89,10 @@ def test_every_kind_of_table_is_known(folder: Path, capsys: Capture) -> None:
         "a100 elementwise llmcompass gelu 10 us or more", "a100 llmcompass all_reduce 4",
         "jetson-orin attention_context bf16 llmcompass+ tokens 129-1024",
         "jetson-orin attention_context bf16 llmcompass+ tokens 1-128",
+        "a100 layer prefill operators", "a100 layer prefill whole layer", "a100 batch prompt llama2-70b tp 2",
+        "a100 batch prompt llama2-70b tp 8", "a100 batch token llama2-70b tp 2", "a100 batch token llama2-70b tp 8",
+        "h100 serving ttft vllm Llama-3.1-8B-Instruct", "h100 serving tpot vllm Llama-3.1-8B-Instruct",
+        "h100 serving tpot sglang Llama-3.1-8B-Instruct fp8",
     }  # fmt: skip
 
 
@@ -89,7 +109,10 @@ def test_what_is_left_out_is_said(folder: Path, capsys: Capture) -> None:
     assert validate(folder) == 0
     err = capsys.readouterr().err
     for line in (
-        "left out e2e_batch.csv: whole systems", "left out llmcompass_transformer_layer.csv: a layer on several GPUs",
+        "left out 1 rows: no model bloom-176b", "left out 1 rows: no layer of OPT", "left out 1 rows: no operator w9 in the layer",
+        "left out 1 rows: no preset for 'B300'", "left out 1 rows: prefill and decode on servers of their own",
+        "left out 1 rows: no model other", "left out 1 rows: no concurrency", "left out 1 rows: no server tgi",
+        "left out 1 rows: no preset for 'b300_sxm'", "needs 141.10 GB for weights alone", "not divisible by 3 devices",
         "left out other.csv: its columns are those of no operator with measured times",
         "left out 1 rows: no preset for 'gemm_b300_sxm_bf16'", "left out 1 rows: collectives over several nodes",
     ):  # fmt: skip
@@ -105,6 +128,19 @@ def test_a_table_shows_errors_noise_and_the_worst_rows(folder: Path, capsys: Cap
     assert "attention" not in out
 
 
+def test_systems_are_groups_of_their_own(folder: Path, capsys: Capture) -> None:
+    rows = rows_of(folder, capsys, "--op", "batch")
+    assert [(row["name"], row["reference"]) for row in rows[:1]] == [
+        ("a100 llama2-70b tp 2 prompt_size=512 batch_size=1 token_size=128: a100 batch prompt llama2-70b tp 2", 200_000)
+    ]
+    assert len(rows) == 4
+    assert validate(folder, "--op", "serving") == 0
+    out = capsys.readouterr().out
+    assert "h100 serving tpot" in out and "Worst rows: serving" in out and " ms\n" in out and "bound" not in out
+    assert validate(folder / "llmcompass_transformer_layer.csv", "--op", "layer") == 0
+    assert "Worst rows: layer" in capsys.readouterr().out
+
+
 def test_eager_launches_of_llmcompass_replace_ours(folder: Path, capsys: Capture, tmp_path: Path) -> None:
     (row,) = rows_of(folder / "llmcompass_matmul.csv", capsys)
     (tmp_path / "cases.csv").write_text("m,n,k\n100,1000,1000\n")
@@ -118,7 +154,7 @@ def test_files_of_a_report(folder: Path, tmp_path: Path, capsys: Capture) -> Non
     target = tmp_path / "report"
     assert validate(folder, "--output-dir", str(target)) == 0
     names = {path.name for path in target.iterdir()}
-    assert {"errors.csv", "groups.json", "worst.csv", "silicon.svg", "silicon-gemm.svg", "silicon-moe.svg"} <= names
+    assert {"errors.csv", "groups.json", "worst.csv", "silicon.svg", "silicon-gemm.svg", "silicon-serving.svg"} <= names
     groups = json.loads((target / "groups.json").read_text())
     (gemm,) = [g for g in groups if (g["op"], g["dtype"], g["source"], g["class"]) == ("gemm", "bf16", "", "all")]
     assert gemm["gpu"] == "h100" and gemm["rows"] == 3 and gemm["noise"] == pytest.approx(0.1)
@@ -161,6 +197,12 @@ def test_plots_of_many_points_stay_small() -> None:
     ("gemm_h100_sxm_bf16", "m,n,k,vllm_us\n8,8,8\n", "gemm_h100_sxm_bf16.csv:2: row: 3 fields; expected 4"),
     ("gemm_a100_sxm_fp8", "m,n,k,vllm_us\n8,8,8,1\n", "no measurements on known hardware (left out 1 rows: a100 has no tensor cores for fp8)"),
     ("x", "a,b\n1,2\n", "x.csv:1: columns of no operator; known: collective, gemm"),
+    ("x", "model,hardware,tensor_parallel,prompt_size,batch_size,token_size,prompt_time,token_time\nm,a100-80gb,2,1,0,1,1,1\n",
+     "x.csv:2: batch_size: got '0'; expected a number from 1 to 1e+06"),
+    ("x", "model,hardware,tensor_parallel,prompt_size,batch_size,token_size,prompt_time,token_time\nm,a100-80gb,2,1,2,1,x,1\n",
+     "x.csv:2: prompt_time: got 'x'; expected a number"),
+    ("x", "model,hardware,tensor_parallel,prompt_size,batch_size,token_size,prompt_time,token_time\n,a100-80gb,2,1,2,1,1,1\n",
+     "x.csv:2: model: is empty"),
     ("x", "", "x.csv:1: file is empty"),
 ])  # fmt: skip
 def test_a_file_that_cannot_be_compared(name: str, text: str, complaint: str, tmp_path: Path, capsys: Capture) -> None:
