@@ -63,7 +63,7 @@ class AttentionConstants(Spec):
     head_cta: Seconds
     merge: Seconds
     varlen: bool
-    library: PositiveFloat
+    library: Factor
 
 
 class ExpertsConstants(Spec):

@@ -165,8 +165,8 @@ def test_another_experiment_is_not_resumed(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_an_interrupt_prints_what_is_known_and_can_be_resumed(folder: Path) -> None:
-    command = [sys.executable, "-m", "hdasim", "capacity", "model.yaml", "--output-dir", "out", *GOALS, "--num-prompts", "1000000",
-               "--set", "workload.lengths={kind: fixed, input_len: 128, output_len: 8}"]  # fmt: skip
+    command = [sys.executable, "-m", "hdasim", "capacity", "model.yaml", "--output-dir", "out", *GOALS,
+               "--num-prompts", "1000000", "--set", "workload.lengths={kind: fixed, input_len: 128, output_len: 8}"]  # fmt: skip
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 60
         while not Path("out/capacity.json").exists() and process.poll() is None and time.monotonic() < deadline:
