@@ -5,9 +5,8 @@
  * One CTA takes the query heads of one KV head of one sequence, packed in a tile of 64 rows,
  * through the cache in blocks of tile_n keys. It takes group_cta and one block's computing (as in
  * gpu_prefill.c) before and after its loop, and for every further block what the SM reads by itself
- * (64 bytes per cycle x sm_read) or computes. Where there are fewer CTAs than SMs, the cache is
- * split into as many parts as fill them, of at least a block, which a second kernel merges: merge +
- * 45 ns x parts. Besides, a kernel on the vector units gives each query head a CTA of its own,
+ * (64 bytes per cycle x sm_read) or computes. The cache may be split into as many parts as fill the
+ * SMs once to four times, of at least a block, which a second kernel merges: merge + 45 ns x parts. Besides, a kernel on the vector units gives each query head a CTA of its own,
  * head_cta long beside its reading, which for a group of heads comes from the L2. The fastest of
  * these is taken, as libraries choose.
  *
@@ -32,6 +31,8 @@ typedef struct {
     double waves, fixed, mean, longest;
 } ctas_t;
 
+#define HEADROOM 1.4 /* A100 1.42, H100 1.72 by the fitted sm_read and stream */
+
 static batch_t batch_of(const hda_gpu_t *gpu, const hda_heads_t *heads,
                         const hda_decode_t *decode) {
     const hda_gpu_attention_t *fit = &gpu->attention;
@@ -47,7 +48,9 @@ static batch_t batch_of(const hda_gpu_t *gpu, const hda_heads_t *heads,
     batch.dram = (batch.cache - from_l2 + batch.io) / (fit->stream * gpu->dram_bandwidth);
     batch.l2 = from_l2 / (HDA_ATTENTION_L2_READ * gpu->l2_bandwidth);
     batch.token_bytes = elements / (double)heads->kv_heads * heads->kv_bytes;
-    batch.sm_rate = 64 * gpu->clock * fit->sm_read;
+    /* no GPU's SMs together read less than its DRAM gives */
+    batch.sm_rate = hda_fmax(64 * gpu->clock * fit->sm_read,
+                             HEADROOM * fit->stream * gpu->dram_bandwidth / gpu->sm_count);
     return batch;
 }
 
@@ -70,6 +73,8 @@ static void offer(hda_kernel_t *kernel, ctas_t ctas, double time, double tile_m,
     *latency = ctas.waves * ctas.fixed;
 }
 
+enum { ROUNDS = 4 }; /* of CTAs on an SM, at most, when the cache is split */
+
 /* Tensor cores, one CTA per KV head, the cache whole or split. */
 static void grouped(const hda_gpu_t *gpu, const hda_heads_t *heads, const batch_t *batch,
                     double sequences, hda_kernel_t *kernel, double *latency) {
@@ -86,12 +91,15 @@ static void grouped(const hda_gpu_t *gpu, const hda_heads_t *heads, const batch_
     const ctas_t whole = {waves, fixed, (mean - 1) * block, (most - 1) * block};
     kernel->compute = mean * compute * ctas / gpu->sm_count;
     offer(kernel, whole, spread(whole, stream), (double)tile_m, 1, latency);
-    const double room = hda_fmin(floor(gpu->sm_count / ctas), HDA_ATTENTION_SPLITS);
-    if (room < 2 || most < 2) return;
-    const double split = hda_fmin(room, most), part = ceil(most / split);
-    const ctas_t parts = {1, fixed, (hda_fmin(mean, part) - 1) * block, (part - 1) * block};
-    const double merge = fit->merge + split * HDA_ATTENTION_MERGE_SPLIT;
-    offer(kernel, parts, spread(parts, stream) + merge, (double)tile_m, split, latency);
+    for (int rounds = 1; rounds <= ROUNDS; rounds++) {
+        const double room = hda_fmin(floor(rounds * gpu->sm_count / ctas), HDA_ATTENTION_SPLITS);
+        const double split = hda_fmin(room, most), part = ceil(most / split);
+        if (split < 2) continue;
+        const ctas_t parts = {ceil(ctas * split / gpu->sm_count - 1e-9), fixed,
+                              (hda_fmin(mean, part) - 1) * block, (part - 1) * block};
+        const double merge = fit->merge + split * HDA_ATTENTION_MERGE_SPLIT;
+        offer(kernel, parts, spread(parts, stream) + merge, (double)tile_m, split, latency);
+    }
 }
 
 /* Vector units, one CTA per query head. */

@@ -424,15 +424,25 @@ gpu("unknown-generation", "{preset: hoper}", "model.yaml:4: device.gpu.preset: u
 gpu("generation-without-constants", "{preset: ada}", "model.yaml:4: device.gpu.preset: unknown preset 'ada'; known: ampere, ")
 gpu("generation-as-text", "hopper", "model.yaml:4: device.gpu: expected a mapping of keys, got 'hopper'; for the constants of a "
     "generation write gpu: {preset: hopper}")  # fmt: skip
-gpu("misspelt-generation", "{presett: ampere}", "model.yaml:4: device.gpu.presett: unknown key 'presett' (did you mean 'preset'?)")
+gpu(
+    "misspelt-generation", "{presett: ampere}", "model.yaml:4: device.gpu.presett: unknown key 'presett' (did you mean 'preset'?)"
+)
 gpu("nameless-generation", "{generation: ''}", "model.yaml:4: device.gpu.generation: must have from 1 to 40 characters, got 0")
 gpu("negative-type-rate", "{rates: {fp8: -1}}", "model.yaml:4: device.gpu.rates.fp8: must be at least 0, got -1")
 gpu("unknown-rate", "{rates: {fp16: 1}}", "model.yaml:4: device.gpu.rates.fp16: unknown key 'fp16'; known: fp8, int8, fp4")
 gpu("no-exponentials", "{exps: 0}", "model.yaml:4: device.gpu.exps: must be greater than 0, got 0")
 gpu("no-gemm-constants", "{gemm: null}", "model.yaml:4: device.gpu.gemm: expected a mapping of keys, got nothing")
 gpu("negative-latency", "{l2_latency: -1 ns}", "model.yaml:4: device.gpu.l2_latency: must be at least 0 s, got '-1 ns'")
-gpu("early-dram", "{dram_latency: 10 ns}", "model.yaml:4: device.gpu.dram_latency: a load from DRAM passes L2; set it to l2_latency or")
-gpu("much-shared-memory", "{shared_memory: 2 MiB}", "model.yaml:4: device.gpu: shared_memory is a part of core.local_memory; set it")
+gpu(
+    "early-dram",
+    "{dram_latency: 10 ns}",
+    "model.yaml:4: device.gpu.dram_latency: a load from DRAM passes L2; set it to l2_latency or",
+)
+gpu(
+    "much-shared-memory",
+    "{shared_memory: 2 MiB}",
+    "model.yaml:4: device.gpu: shared_memory is a part of core.local_memory; set it",
+)
 gpu("mesh-of-sms", "{preset: hopper, shared_memory: 64 KiB}", "model.yaml:4: device.gpu: cores of a GPU exchange data through L2; "
     "set noc.topology to shared, or gpu to null", preset="ador")  # fmt: skip
 gpu(

@@ -140,7 +140,9 @@ def test_a_wrong_row_says_why(op: str, table: str, complaint: str, tmp_path: Pat
 
 def test_sizes_that_the_core_refuses_are_errors_of_their_rows(tmp_path: Path, capsys: Capture) -> None:
     table = "op,num_tokens,q_heads_per_gpu,kv_heads_per_gpu,head_dim\n"
-    code, rows = predict(tmp_path, "elementwise", f"{table}attn_rope,1,8,8,64\nattn_rope,{2**31},65536,65536,65536\nattn_rope,1,8,8,64\n")
+    code, rows = predict(
+        tmp_path, "elementwise", f"{table}attn_rope,1,8,8,64\nattn_rope,{2**31},65536,65536,65536\nattn_rope,1,8,8,64\n"
+    )
     assert code == 2 and "cases.csv:3: row: the kernel models refuse these sizes" in capsys.readouterr().err
     assert [bool(row["time_us"]) for row in rows] == [True, False, True]
 
@@ -159,7 +161,9 @@ def test_wrong_rows_keep_their_places(tmp_path: Path, capsys: Capture) -> None:
     ("gemm", "m,n,k\n1,1,1\n", ("--dtype", "fq8"), "--dtype: unknown 'fq8' (did you mean 'fp8'?)"),
     ("elementwise", TABLES["elementwise"], ("--dtype", "fp8"), "--dtype fp8: elementwise has no type of operands"),
 ])  # fmt: skip
-def test_no_table_of_such_cases(op: str, table: str, more: tuple[str, ...], complaint: str, tmp_path: Path, capsys: Capture) -> None:
+def test_no_table_of_such_cases(
+    op: str, table: str, more: tuple[str, ...], complaint: str, tmp_path: Path, capsys: Capture
+) -> None:
     code, rows = predict(tmp_path, op, table, *more)
     err = capsys.readouterr().err
     assert code == 2 and not rows and complaint in err and err.count("\n") == 1

@@ -155,9 +155,24 @@ def test_decode_joins_fixed_times_and_streaming() -> None:
 def test_an_sm_reads_or_computes_block_after_block() -> None:
     times = [decode(gpu(), heads(), 1, 64 * blocks)["time"] for blocks in (1, 5)]
     assert times[1] - times[0] == pytest.approx(4 * BLOCK, rel=0.02)
-    slow = gpu(sm_read=1 / 64)  # 1 byte per ns: 64 keys x 256 bytes take 16.4 us
+    slow = gpu(sm_read=1 / 64, sm_count=2000, merge=1.0)  # 1 byte per ns: 64 keys x 256 bytes take 16.4 us; no split
     times = [decode(slow, heads(), 1, 64 * blocks)["time"] for blocks in (1, 5)]
     assert times[1] - times[0] == pytest.approx(4 * 16.384 * US, rel=0.02)
+
+
+def test_all_sms_together_read_what_dram_gives() -> None:
+    """One SM that would read 1 byte per ns still has 1.4 times what DRAM gives, so that its reading hides behind that."""
+    few, many = (decode(gpu(sm_read=1 / 64, sm_count=count, merge=1.0), heads(), 1, 64 * 64)["time"] for count in (1, 1000))
+    assert few < many / 10
+
+
+def test_a_cache_may_be_split_into_more_parts_than_sms() -> None:
+    """Three CTAs on two SMs take two rounds whole; in two parts each, three rounds of half the length."""
+    whole = decode(gpu(sm_count=2, merge=1.0), heads(kv_heads=3, q_heads=3), 1, 64 * 64)
+    split = decode(gpu(sm_count=2, merge=0.0), heads(kv_heads=3, q_heads=3), 1, 64 * 64)
+    assert (whole["split"], whole["waves"]) == (1, 2)
+    assert split["split"] in (2, 4, 8)
+    assert split["time"] < 0.85 * whole["time"]
 
 
 def test_a_long_cache_is_split_over_idle_sms_and_merged() -> None:
