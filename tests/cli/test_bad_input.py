@@ -430,7 +430,7 @@ gpu(
 gpu("nameless-generation", "{generation: ''}", "model.yaml:4: device.gpu.generation: must have from 1 to 40 characters, got 0")
 gpu("negative-type-rate", "{rates: {fp8: -1}}", "model.yaml:4: device.gpu.rates.fp8: must be at least 0, got -1")
 gpu("unknown-rate", "{rates: {fp16: 1}}", "model.yaml:4: device.gpu.rates.fp16: unknown key 'fp16'; known: fp8, int8, fp4")
-gpu("no-exponentials", "{exps: 0}", "model.yaml:4: device.gpu.exps: must be greater than 0, got 0")
+gpu("no-exponentials", "{exps: 0}", "model.yaml:4: device.gpu.exps: must be at least 1e-06, got 0")
 gpu("no-gemm-constants", "{gemm: null}", "model.yaml:4: device.gpu.gemm: expected a mapping of keys, got nothing")
 gpu("negative-latency", "{l2_latency: -1 ns}", "model.yaml:4: device.gpu.l2_latency: must be at least 0 s, got '-1 ns'")
 gpu(
