@@ -154,10 +154,15 @@ typedef struct {
     int64_t cause;
 } hda_kernel_t;
 
+/* The type in which the tensor cores compute where `type` is asked for: that, or bf16 if they lack it, into which operands are widened. */
+static inline int64_t hda_gpu_type(const hda_gpu_t *gpu, int64_t type) {
+    return gpu->macs[type] > 0 ? type : HDA_TYPE_BF16;
+}
+
 /* HDA_E_RANGE if something is not finite, negative, or not positive that must be: counts, rates, sizes. */
 hda_status_t hda_gpu_check(const hda_gpu_t *gpu);
 
-/* HDA_E_RANGE: a size below 1 or above 2^40, a type that is none; HDA_E_UNDEFINED: no type at least as wide is supported. */
+/* HDA_E_RANGE: a size below 1 or above 2^40, a type that is none; HDA_E_UNDEFINED: neither that nor bf16 is supported. */
 hda_status_t hda_gpu_gemm(const hda_gpu_t *gpu, const hda_gemm_case_t *gemm, hda_kernel_t *kernel);
 hda_status_t hda_gpu_prefill(const hda_gpu_t *gpu, const hda_heads_t *heads,
                              const hda_prompt_t *prompts, int64_t prompt_count,

@@ -154,14 +154,6 @@ static grouped_t grouped_gemm(const hda_gpu_t *gpu, const hda_experts_case_t *c,
     return best;
 }
 
-/* The type that the tensor cores compute in: `type`, or the next wider one that they have. */
-static int64_t supported(const hda_gpu_t *gpu, int64_t type) {
-    if (gpu->macs[type] <= 0 && type == HDA_TYPE_FP4) {
-        type = HDA_TYPE_FP8;
-    }
-    return gpu->macs[type] > 0 ? type : HDA_TYPE_BF16;
-}
-
 static int in_range(const hda_experts_case_t *c) {
     const int64_t sizes[] = {c->tokens, c->hidden, c->inter, c->top_k, c->experts, c->own};
     for (int i = 0; i < 6; i++) {
@@ -178,7 +170,7 @@ hda_status_t hda_gpu_experts(const hda_gpu_t *gpu, const hda_experts_case_t *c,
     if (!in_range(c)) {
         return HDA_E_RANGE;
     }
-    const double peak = gpu->macs[supported(gpu, c->type)] * gpu->clock;
+    const double peak = gpu->macs[hda_gpu_type(gpu, c->type)] * gpu->clock;
     if (peak <= 0) {
         return HDA_E_UNDEFINED;
     }

@@ -200,7 +200,7 @@ static int64_t cause(const plan_t *p, double overhead) {
 
 hda_status_t hda_gpu_gemm(const hda_gpu_t *gpu, const hda_gemm_case_t *gemm, hda_kernel_t *kernel) {
     if (!valid(gemm)) return HDA_E_RANGE;
-    const int64_t type = gpu->macs[gemm->type] > 0 ? gemm->type : HDA_TYPE_BF16;
+    const int64_t type = hda_gpu_type(gpu, gemm->type);
     if (!(gpu->macs[type] > 0)) return HDA_E_UNDEFINED;
     const hda_gpu_gemm_t *constants = &gpu->gemm;
     work_t w = {.gpu = gpu, .m = (double)gemm->m, .n = (double)gemm->n, .k = (double)gemm->k};

@@ -5,11 +5,6 @@
 
 #include "resolve.h"
 
-/* The type in which the tensor cores compute, where the GPU lacks the one asked for: bf16, into which weights are widened. */
-static int64_t supported(const hda_gpu_t *gpu, int32_t type) {
-    return gpu->macs[type] > 0 ? type : HDA_TYPE_BF16;
-}
-
 static double operand_bytes(const hda_device_t *device, int64_t type) {
     return type == HDA_TYPE_BF16 ? device->activation_bytes : type == HDA_TYPE_FP4 ? 0.5 : 1.0;
 }
@@ -33,7 +28,7 @@ static void charge(const hda_device_t *device, const hda_kernel_t *kernel, int u
 
 static hda_status_t linear(const hda_device_t *device, const hda_op_t *op, int64_t rows,
                            work_t *work) {
-    const int64_t type = supported(&device->gpu, op->type);
+    const int64_t type = hda_gpu_type(&device->gpu, op->type);
     const hda_gemm_case_t gemm = {
         .m = rows,
         .n = op->n,
@@ -54,7 +49,7 @@ static hda_status_t linear(const hda_device_t *device, const hda_op_t *op, int64
 
 static hda_status_t experts(const hda_device_t *device, const hda_op_t *op, int64_t rows,
                             work_t *work) {
-    const int64_t type = supported(&device->gpu, op->type);
+    const int64_t type = hda_gpu_type(&device->gpu, op->type);
     const hda_experts_case_t layer = {.tokens = rows,
                                       .hidden = op->k,
                                       .inter = op->inter,
