@@ -6,8 +6,8 @@ whose launches are those of our operators. Prompts of a batch ran one after the 
 times that of one.
 
 Servers: as soon as a request ends its client sends the next. Rows with a date are InferenceMAX's, which draws lengths evenly from
-0.8 of the nominal ones to those; the others have one length. Schedulers are those that the servers have by
-default: vLLM's, TensorRT-LLM's, which is alike but for whole prompts, and SGLang's, which runs prompts before decodes.
+0.8 of the nominal ones to those; the others are taken to have one length. Schedulers are those that the servers have by default:
+vLLM's, TensorRT-LLM's, which is alike but for whole prompts, and SGLang's, which runs prompts before decodes.
 """
 
 from collections.abc import Mapping
@@ -27,12 +27,10 @@ from ..spec.serving import Serving
 from ..spec.workload import ConcurrencyArrival, FixedLengths, Lengths, QuantileLengths, Workload
 
 #: Seconds in which the hosts of the table launch a kernel, and what they take for a prompt beside its kernels.
-LAUNCH = {"a100": 46.9e-6, "h100": 34.4e-6}
+LAUNCH = {"a100": 47.1e-6, "h100": 34.4e-6}
 PROMPT = {"a100": 21.6e-3, "h100": 17.6e-3}
 #: Requests of each client, as InferenceMAX has them.
 WAVES = 10
-#: Mean seconds between a client's requests: HTTP, tokenisation [A].
-THINK = 0.0
 _MODELS = {
     "llama2-70b": "llama2-70b", "Qwen3-32B": "qwen3-32b", "Qwen3-235B-A22B-FP8": "qwen3-235b-a22b",
     "Llama-3.1-8B-Instruct": "llama3-8b", "Llama-3.1-70B": "llama3-70b", "gpt-oss-120b": "gpt-oss-120b",
@@ -144,6 +142,5 @@ def _experiment(gpu: str, model: Model, serving: Serving, clients: int, isl: int
     lengths: Lengths = FixedLengths(input_len=isl, output_len=osl)
     if drawn:
         lengths = QuantileLengths(input=((0, int(0.8 * isl)), (1, isl)), output=((0, int(0.8 * osl)), (1, osl)))
-    arrival = ConcurrencyArrival(clients=clients, think_time=THINK)
-    workload = Workload(arrival=arrival, lengths=lengths, num_prompts=WAVES * clients)
+    workload = Workload(arrival=ConcurrencyArrival(clients=clients), lengths=lengths, num_prompts=WAVES * clients)
     return Experiment(device=load_device(gpu), model=model, serving=serving, workload=workload)
