@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from ..units import show
+from .area import Area
 from .base import (
     MAX_CORES,
     MAX_ROUTED_CORES,
@@ -31,6 +32,7 @@ from .base import (
     Width,
 )
 from .gpu import Gpu
+from .power import Power
 
 CoreIndex = Annotated[int, Meta(ge=0, lt=MAX_CORES)]
 
@@ -182,7 +184,7 @@ class Device(Spec):
     and all-gathers inputs; ``throughput`` cuts inputs by rows and broadcasts weights; ``row_split`` cuts weights by rows and
     reduces partial results; ``auto`` takes the best of these and of grids of the first two for every number of tokens.
     `global_memory_bandwidth` defaults to what the NoC ports of all cores take together. With `gpu`, operators are a GPU's
-    kernels, one after the other, whose times csrc/gpu.h predicts.
+    kernels, one after the other, whose times csrc/gpu.h predicts. Without `area` or `power` these stay unknown.
     """
 
     frequency: Hertz
@@ -198,6 +200,8 @@ class Device(Spec):
     prefetch: bool = True
     dataflow: Literal["auto", "latency", "throughput", "row_split"] = "auto"
     gpu: Gpu | None = None
+    area: Area | None = None
+    power: Power | None = None
 
     def __post_init__(self) -> None:
         if self.gpu is not None and self.noc.topology != "shared":
