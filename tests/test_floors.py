@@ -10,9 +10,9 @@ ROOT = Path(__file__).resolve().parents[1] / "hdasim"
 FLOORS = {
     "units": 0, "errors": 0, "statistics": 0,
     "spec": 1, "core": 1,
-    "compiler": 2, "text": 2, "cost": 2,
+    "compiler": 2, "text": 2,
     "sheet": 3,
-    "noc": 4,
+    "noc": 4, "cost": 4,
     "device": 5,
     "profile": 6,
     "serving": 7,

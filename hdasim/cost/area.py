@@ -196,7 +196,7 @@ def register_file_mm2(file: RegisterFile, density: float) -> float:
     d, w, p = file.registers, file.bits, file.ports
     um2 = 3.29e4 - 1090 * d - 883 * w - 5550 * p + 53.5 * d * w + 0.015 * d**2 + 0.0108 * w**2
     um2 += 0.586 * p**2 + 142 * d * p + 368 * w * p
-    if um2 < 0:
+    if um2 < 0 < file.files:
         size = f"{d} registers of {w} bits with {p} ports"
         message = f"{size} lie outside LLMCompass's fit, which makes them negative; use more registers or bits"
         raise SpecError(message, ("area", "register_file"))
