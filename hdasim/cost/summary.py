@@ -1,5 +1,6 @@
 """All that is known of what a device costs, as plain data with the names of LLMCompass's tables."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -35,7 +36,7 @@ def device_cost(device: Device, mac_tree_area: str | None = None) -> dict[str, A
     except SpecError as error:
         if area is not None and area.process_node is not None:
             raise
-        unknown = error.message
+        unknown = area.unknown if area is not None else error.message
     node = area.process_node if area else None
     trees = die is not None and device.core.mac_tree is not None
     arrays, tree = (2e-12 * macs for macs in device.peak_macs_per_second)
@@ -83,6 +84,21 @@ def cost_columns(area: float | None, node: str | None, gb: float, price: float |
     if memory is not None:
         result["total_cost_usd_no_yield"] = die.die_cost_usd_no_yield + memory
         result["total_cost_usd_with_yield"] = die.die_cost_usd_with_yield + memory
+    return result
+
+
+#: Figures of a device that add up over devices.
+SUMS = ("die_total_mm2", "die_cost_usd_no_yield", "die_cost_usd_with_yield", "memory_cost_usd", "total_cost_usd_no_yield",
+        "total_cost_usd_with_yield")  # fmt: skip
+
+
+def system_cost(groups: Sequence[tuple[int, dict[str, Any]]]) -> dict[str, Any]:
+    """`SUMS` over groups of (devices, `device_cost`), None where one is unknown, with ``devices`` and ``peak_tflops``."""
+    result: dict[str, Any] = {"devices": sum(count for count, _ in groups)}
+    for name in SUMS:
+        values = [count * cost[name] if cost[name] is not None else None for count, cost in groups]
+        result[name] = None if None in values else sum(value for value in values if value is not None)
+    result["peak_tflops"] = sum(count * cost["peak_tflops"]["total"] for count, cost in groups)
     return result
 
 
