@@ -4,7 +4,6 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +89,8 @@ def _table(args: argparse.Namespace) -> int:
 
 def _groups(args: argparse.Namespace) -> tuple[str, list[Any], dict[str, Any] | None]:
     """The name of what is asked for, its groups of equal devices, and what several devices cost together."""
-    from .cost.summary import device_cost, system_cost
-    from .report.cost import Group
+    from .cost.experiment import Group, experiment_cost
+    from .cost.summary import device_cost
     from .spec.load import locate, open_device, open_experiment
 
     option = args.mac_tree_area
@@ -100,35 +99,8 @@ def _groups(args: argparse.Namespace) -> tuple[str, list[Any], dict[str, Any] | 
         with locate(document):
             return device.name, [Group(device.name, 1, device_cost(device, option))], None
     experiment, document = open_experiment(args.file, args.set)
-    groups = []
     with locate(document):
-        for path, role, device, count in _devices(experiment):
-            with _below(path):
-                groups.append(Group(f"{role}{count} x {device.name}", count, device_cost(device, option)))
-    return experiment.name, groups, system_cost([(group.count, group.costs) for group in groups])
-
-
-def _devices(experiment: Any) -> list[tuple[tuple[str | int, ...], str, Any, int]]:
-    """(path of the section, role, device, how many) of each group of equal devices."""
-    if experiment.cluster is None:
-        return [(("device",), "", experiment.device, experiment.serving.devices)]
-    result: list[tuple[tuple[str | int, ...], str, Any, int]] = []
-    for i, pool in enumerate(experiment.cluster.pools):
-        path = ("cluster", "pools", i, "device") if pool.device is not None else ("device",)
-        serving = pool.serving or experiment.serving
-        role = "" if pool.role == "both" else f"{pool.role}: "
-        result.append((path, role, pool.device or experiment.device, pool.count * serving.devices))
-    return result
-
-
-@contextmanager
-def _below(path: tuple[str | int, ...]) -> Any:
-    """Errors about keys of a device, as errors about those of the section at `path`."""
-    try:
-        yield
-    except SpecError as error:
-        error.path = path + error.path
-        raise
+        return experiment.name, *experiment_cost(experiment, option)
 
 
 def _is_experiment(source: str) -> bool:

@@ -1,13 +1,13 @@
 """What a device costs, as text for a terminal: the parts of its die, dies of a wafer, memory, peak rate."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..cost.experiment import Group
 from .table import grid
 
 Costs = dict[str, Any]
@@ -24,15 +24,6 @@ PARTS = (
 #: Colours of rich in the order of the eight of a chart.
 _TERMINAL = ("blue", "red", "green", "magenta", "yellow", "white", "cyan", "bright_red")
 _BAR = 100
-
-
-@dataclass(frozen=True)
-class Group:
-    """Equal devices: what they are called, how many, and what one costs (`hdasim.cost.summary.device_cost`)."""
-
-    title: str
-    count: int
-    costs: Costs
 
 
 def parts_of(costs: Costs) -> list[tuple[str, float, float | None, int]]:
@@ -57,9 +48,8 @@ def print_cost(groups: Sequence[Group], total: dict[str, Any] | None, console: C
 
 def _print_device(group: Group, console: Console) -> None:
     costs = group.costs
-    console.print(group.title)
-    for line in remarks(costs):
-        console.print(line)
+    for line in (group.title, *remarks(costs)):
+        console.print(line, markup=False, highlight=False)
     if costs["die_total_mm2"] is not None:
         console.print()
         console.print(_area(costs))

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from ..cost.experiment import Group
 from .bars import Bar, bars
-from .cost import Costs, Group, parts_of, remarks, signed
+from .cost import Costs, parts_of, remarks, signed
 from .svg import Table, page
 from .treemap import treemap
 
@@ -42,9 +43,12 @@ def cost_page(name: str, groups: Sequence[Group]) -> str:
 
 
 def _options(costs: Costs) -> Table:
-    rows = [(row["mac_tree_area"], row["links"] or "none", row["die_total_mm2"], "-" if row["gap"] is None else signed(row["gap"]))
-            for row in costs["mac_tree_options"]]  # fmt: skip
-    return Table(f"{costs['name']}: MAC trees counted in two ways", ("counted as", "links", "die, mm2", "against the printed"), rows)
+    rows = []
+    for row in costs["mac_tree_options"]:
+        gap = "-" if row["gap"] is None else signed(row["gap"])
+        rows.append((row["mac_tree_area"], row["links"] or "none", row["die_total_mm2"], gap))
+    header = ("counted as", "links", "die, mm2", "against the printed")
+    return Table(f"{costs['name']}: MAC trees counted in two ways", header, rows)
 
 
 def _bars(costs: Costs) -> str:
