@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__, cli_capacity
+from .cli_compare import compare_parser
 from .cli_cost import cost_parser
 from .cli_parts import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_OK, EXIT_USER
 from .cli_parts import Parser as _Parser
@@ -44,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     _noc_parser(commands)
     _predict_parser(commands)
     cost_parser(commands, _console)
+    compare_parser(commands, _console)
     _validate_parser(commands)
     trace_parser(commands)
     _add(commands, "presets", _presets, "list what ships", "hdasim presets\nhdasim presets --json")

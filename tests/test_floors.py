@@ -25,6 +25,7 @@ FLOORS = {
     "validate": 13,
     "cli_parts": 14,
     "cli_capacity": 15,
+    "cli_compare": 15,
     "cli_cost": 15,
     "cli_trace": 15,
     "cli": 16,

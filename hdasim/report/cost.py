@@ -41,7 +41,7 @@ def print_cost(groups: Sequence[Group], total: dict[str, Any] | None, console: C
         if i:
             console.print()
         _print_device(group, console)
-    if total is not None:
+    if total is not None and total["devices"] > 1:
         console.print()
         console.print(_total(total))
 
