@@ -50,7 +50,7 @@ def die_cost(area: float, process_node: str) -> DieCost:
     """Cost of a die of `area` mm2; `SpecError` if a wafer does not give a single one."""
     dies, good = dies_per_wafer(area), die_yield(area, process_node)
     if dies < 1:
-        raise SpecError(f"a die of {area:,.0f} mm2 does not fit on a wafer of 300 mm; use fewer or smaller units", ("area",))
+        raise SpecError(f"a wafer of 300 mm gives no whole die of {area:,.0f} mm2; use fewer or smaller units", ("area",))
     each = WAFER_PRICE[process_node] / math.floor(dies)
     return DieCost(dies, good, each, each / good)
 

@@ -117,8 +117,10 @@ def _node(text: str) -> str:
 
 def _interface(texts: dict[str, str], kind: str, count: str) -> Interface | None:
     """None where the row has none."""
-    name, number_of = texts.get(kind) or _NONE, whole(texts.get(count) or "0", count, 0, int(_MOST))
-    name = choice(name, kind, (*INTERFACES, _NONE))
+    number_of = whole(texts.get(count) or "0", count, 0, int(_MOST))
+    cases = {name.lower(): name for name in (*INTERFACES, _NONE)}
+    text = texts.get(kind) or _NONE
+    name = choice(cases.get(text.lower(), text), kind, cases.values())
     if name == _NONE and number_of:
         raise SpecError(f"no value, but {count} is {number_of}; use {', '.join(INTERFACES)}", (kind,))
     return None if name == _NONE else Interface(kind=name, count=number_of)  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ _TOP, _ROW, _BAR, _BOTTOM, _RIGHT, _LETTER, _LEGEND_ROW = 34, 26, 18, 44, 90, 6.
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar of parts (name, size); None in place of its parts where it is unknown. `note` stands behind it."""
+    """A bar of parts (name, size), with `note` behind it; None in place of its parts where it is unknown."""
 
     label: str
     parts: Sequence[tuple[str, float]] | None
@@ -55,7 +55,7 @@ def _drawn(row: Bar, names: Sequence[str], axis: Axis, y: float) -> list[str]:
             f'height="{_BAR}" style="stroke:Canvas"><title>{what}</title></rect>'
         )
     end = float(axis.pixels(np.array([total]))[0])
-    words = "unknown" if row.parts is None else f"{number(total, 4)} {row.note}".strip()
+    words = (row.note or "unknown") if row.parts is None else f"{number(total, 4)} {row.note}".strip()
     drawn.append(f'<text class="tick" x="{end + 6:.1f}" y="{y + 13:.1f}">{text_of(words)}</text>')
     return drawn
 

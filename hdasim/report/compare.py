@@ -30,8 +30,9 @@ _QUEUED = ("ttft", "e2el")
 
 @dataclass(frozen=True)
 class Run:
-    """One column: `summary` is that of `hdasim.metrics.summarise`, `costs` a `system_cost`, parts of which are None where they are
-    unknown; `notes` say why, and how the area was counted.
+    """One column: `summary` is that of `hdasim.metrics.summarise`, `costs` a `system_cost`, where unknown figures are None.
+
+    `notes` say why they are, and how the area was counted.
     """
 
     label: str
@@ -139,7 +140,7 @@ def _difference(first: Figures, own: Figures) -> dict[str, float | None]:
 
 
 def remarks(runs: Sequence[Run]) -> list[str]:
-    """What a reader must know before the figures: growing queues, what is unknown or counted how, what the first column is for."""
+    """What a reader must know before the figures: growing queues, what is unknown or counted how, what the reference is."""
     lines = [f"{run.label}: {line}" for run in runs if (line := load_line(dict(run.summary)))]
     lines += [f"{run.label}: {note}" for run in runs for note in run.notes]
     lines.append(f"Area efficiency: (1 / mean latency) x (1 / area of all dies), both over those of {runs[0].label}.")
@@ -189,6 +190,7 @@ def _bars(row: Row, document: dict[str, Any]) -> str:
     rows = []
     for run in document["runs"]:
         value = run["figures"].get(row.key)
-        rows.append(Bar(run["name"], None if value is None else [("", float(value) * scale)]))
+        missing = Bar(run["name"], None, _cell(row, run, False))
+        rows.append(missing if value is None else Bar(run["name"], [("", float(value) * scale)]))
     better = {1: ", more is better", -1: ", less is better", 0: ""}[row.better]
     return bars(f"{row.label}{', %' if scale == 100 else ''}{better}", rows, width=420)
