@@ -30,7 +30,7 @@ _TEXTS = ("mem_protocol", "link_type", "host_type", "mac_tree_area", "memory_pri
 _NONE = "none"
 _MOST = 1e6
 #: Which column to change for a complaint of the model about a key.
-_COLUMNS = {"register_file": "registers_per_file", "sram_cell": "process_nm"}
+_COLUMNS = {"area": "", "register_file": "registers_per_file", "sram_cell": "process_nm"}
 
 
 def run(source: Path, output: Path) -> Outcome:

@@ -24,6 +24,12 @@ _COSTS = (("die_total_mm2", "dies, mm2"), ("die_cost_usd_no_yield", "dies, any, 
           ("die_cost_usd_with_yield", "dies, good ones, USD"), ("memory_cost_usd", "memory, USD"),
           ("total_cost_usd_no_yield", "dies and memory, USD"),
           ("total_cost_usd_with_yield", "good dies and memory, USD"))  # fmt: skip
+#: Of the block `power`, None where energies are not known.
+_POWER = (("average_w", "average power of a device, W", -1), ("joules_per_output_token", "energy per output token, J", -1),
+          ("joules_per_token", "energy per token of either kind, J", -1),
+          ("prefill_joules_per_prompt_token", "energy per prompt token, prefill, J", -1),
+          ("decode_joules_per_output_token", "energy per output token, decode, J", -1),
+          ("output_tokens_per_joule", "output tokens per joule", 1))  # fmt: skip
 #: Latencies that include the wait in a queue, and so say nothing while it grows.
 _QUEUED = ("ttft", "e2el")
 
@@ -92,6 +98,7 @@ def rows_of(document: dict[str, Any]) -> list[Row]:
     rows += [Row(key, ", ".join(["utilisation", names[key.split(":")[-1]], *key.split(":")[1:-1]]), "share") for key in units]
     rows += [Row(key, ", ".join(["bottleneck", *key.split(":")[1:]]), "text") for key in keys if key.startswith("bottleneck")]
     rows += [Row(key, label, better=-1) for key, label in _COSTS]
+    rows += [Row(key, label, better=better) for key, label, better in _POWER]
     rows += [Row("area_efficiency_ttft", "area efficiency, TTFT", "ratio", 1)]
     rows += [Row("area_efficiency_tbt", "area efficiency, TBT", "ratio", 1)]
     return [row for row in rows if any(run["figures"].get(row.key) is not None for run in document["runs"]) or row.better]
@@ -114,9 +121,9 @@ def _figures(run: Run) -> Figures:
         if pool["bottleneck"] is not None:
             worst = max(CAUSES, key=lambda cause: pool["bottleneck"][cause])
             result[f"bottleneck{role}"] = f"{CAUSE_NAMES[worst]} {pool['bottleneck'][worst]:.0%}"
-    for key, _ in _COSTS:
-        result[key] = run.costs[key] if run.costs else None
-    return result
+    power = s.get("power") or {}
+    result |= {key: run.costs[key] if run.costs else None for key, _ in _COSTS}
+    return result | {key: power.get(key) for key, _, _ in _POWER}
 
 
 def _efficiency(first: Figures, own: Figures, latency: str) -> float | None:
@@ -163,7 +170,8 @@ def _cell(row: Row, run: dict[str, Any], against: bool) -> str:
     value = run["figures"].get(row.key)
     if value is None:
         grows = run["figures"]["saturated"] and any(f"_{key}_ms" in row.key for key in _QUEUED)
-        return "grows" if grows else "unknown" if row.key in dict(_COSTS) or row.kind == "ratio" else "-"
+        modelled = row.kind == "ratio" or row.key in {key for key, *_ in (*_COSTS, *_POWER)}
+        return "grows" if grows else "unknown" if modelled else "-"
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
