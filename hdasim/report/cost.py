@@ -71,6 +71,11 @@ def remarks(costs: Costs) -> list[str]:
         if known is not None:
             gap = "" if known["gap"] is None else f"; the model gives {die:.1f} mm2, {signed(known['gap'])}"
             lines.append(f"{what} die {known['area']:.4g} mm2 ({known['source']}){gap}")
+    if costs["printed_die"] and costs["mac_tree_options"]:
+        counted = [row for row in costs["mac_tree_options"] if row["mac_tree_area"] == "synthesis"]
+        areas, gaps = sorted(row["die_total_mm2"] for row in counted), sorted(row["gap"] for row in counted)
+        lines.append(f"mac_tree_area synthesis: {areas[0]:.1f} to {areas[-1]:.1f} mm2 by the links, {signed(gaps[0])} to "
+                     f"{signed(gaps[-1])}; mac_tree_area ador is a calibration to the 516 mm2 that ADOR prints")  # fmt: skip
     if costs["over_reticle"]:
         lines.append(f"OVER THE RETICLE: {die:.1f} mm2 is more than the {costs['reticle_mm2']:.0f} mm2 of one exposure; "
                      "such a die cannot be made in one piece")  # fmt: skip

@@ -75,6 +75,7 @@ def test_ador_prints_both_areas_of_its_trees_and_the_gap(capsys: Capture) -> Non
     assert main(["cost", "ador"]) == 0
     text = capsys.readouterr().out
     assert "printed die 516 mm2" in text and "the model gives 374.5 mm2, -27.4 %" in text
+    assert "mac_tree_area synthesis: 374.5 to 398.1 mm2 by the links, -27.4 % to -22.8 %; mac_tree_area ador is a calib" in text
     rows = re.findall(r"^(synthesis|ador) +\(?(\w+ x\d+)\)? +([\d.]+) +([-+][\d.]+) %$", text, re.M)
     assert rows == [("synthesis", "PCIe4 x16", "374.5", "-27.4"), ("synthesis", "PCIe5 x16", "377.3", "-26.9"),
                     ("synthesis", "NVLink3 x12", "398.1", "-22.8"), ("ador", "PCIe4 x16", "515.8", "+0.0"),
