@@ -86,9 +86,9 @@ class Space(Spec):
     """Which chips may be proposed.
 
     `sides` of the square systolic array: ADOR's multiples of 32, and LLMCompass-L's 16. `local_memories` in bytes per core: the
-    sizes that the area model's SRAM comes in. `lane_min`: the fewest lanes of a MAC tree to begin with; ADOR's design has 16 where
-    the reuse of LLaMA3-8B's keys asks for 4, "to ensure sufficient parallelization". With ``mt_round: none`` the width of a tree
-    is rounded up to a whole number, not to a power of two. `softmax_tile`: scores of one query that are alive at a time.
+    sizes that the area model's SRAM comes in. `lane_min`: the fewest lanes of a MAC tree to begin with; ADOR's design has 16
+    where the reuse of LLaMA3-8B's keys asks for 4, "to ensure sufficient parallelization". With ``mt_round: none`` the width of
+    a tree is rounded up to a whole number, not to a power of two. `softmax_tile`: scores of one query that are alive at a time.
     """
 
     sides: Annotated[tuple[Side, ...], Meta(min_length=1, max_length=64)] = (16, 32, 64, 96, 128, 160, 192, 224, 256)
@@ -113,9 +113,10 @@ class AdorSearch(Spec, tag="ador", tag_field="method"):
 
     `reference` is the chip that area efficiency is measured against, evaluated as it is under the same model, serving and
     traffic. `statistic` is that of TTFT and TBT in the serving simulation. Of each iteration the best `finalists` are simulated.
-    Communication counts as hidden if a step takes at most 1 + `tolerance` times as long as with unlimited bandwidth; a NoC that leaves
-    more than `max_exposed` at the limit is infeasible.
-    `max_factor`: the largest factor on a resource that is tried when goals are missed.
+
+    Between cores, communication counts as hidden if no step takes more than 1 + `tolerance` times as long as with unlimited
+    bandwidth; a NoC that leaves more than `max_exposed` at the limit is infeasible. Between devices, where the limit is taken
+    anyway, hidden means `max_exposed`. `max_factor`: the largest factor on a resource that is tried when goals are missed.
     """
 
     constraints: Constraints
@@ -138,10 +139,10 @@ class AdorSearch(Spec, tag="ador", tag_field="method"):
 
     def __post_init__(self) -> None:
         serving = self.serving
-        if serving.device_count * serving.pipeline_parallel_size * serving.data_parallel_size > 1 and self.constraints.p2p is None:
+        if serving.device_count * serving.pipeline_parallel_size > 1 and self.constraints.p2p is None:
             raise ValueError("constraints: several devices need links; add p2p: {bandwidth: 32 GB/s, latency: 1 us}")
         if self.reference.area is None:
-            raise ValueError(f"reference: {self.reference.name} has no area section to compare with; add one, or use preset: ador")
+            raise ValueError(f"reference: {self.reference.name} has no area section to compare with; add one, or use another")
 
     def experiment(self, device: Device, **changes: Any) -> Experiment:
         """The experiment of this search on a chip; `changes` replace its other sections."""

@@ -4,15 +4,15 @@ from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...compiler.ops import Op
-from ...compiler.program import CompiledProgram, compile_program, pipeline
+import msgspec
+
 from ...errors import SpecError
 from ...spec.hardware import Device
 from ...spec.search_ador import AdorSearch
 from ..loop import Task
 from . import chip as chips
 from .chip import Chip
-from .estimate import Traffic, shapes, traffic, under_load
+from .estimate import Traffic, shapes, slots, traffic, under_load
 from .evaluate import SERVE, STEPS, plain
 from .goals import Efficiency, efficiency
 
@@ -22,10 +22,9 @@ Asking = Generator[list[Task], Records, Any]
 
 
 @dataclass(frozen=True)
-class Screened:
-    """A chip and its steps; times in seconds, `load` (TTFT, TBT) as estimated under traffic, None if overloaded or unknown."""
+class Measured:
+    """Steps of a device; times in seconds, `load` (TTFT, TBT) as estimated under traffic, None if overloaded or unknown."""
 
-    chip: Chip | None
     area: float
     record: dict[str, Any]
     steps: tuple[float, float]
@@ -33,31 +32,30 @@ class Screened:
 
     @property
     def gemm(self) -> float:
+        """Seconds of the GEMMs of the prompt."""
         return float(self.record["gemm"])
+
+
+@dataclass(frozen=True)
+class Screened(Measured):
+    """A chip with its steps."""
+
+    chip: Chip
 
 
 class Bench:
     """Evaluates chips of a search, each at most once."""
 
-    def __init__(self, search: AdorSearch):
+    def __init__(self, search: AdorSearch, kv_tokens: int):
         self.search = search
         self.traffic: Traffic = traffic(search)
-        self.shapes = shapes(search, self.traffic)
+        self.slots = slots(search, self.traffic, kv_tokens)
+        self.shapes = shapes(search, self.traffic, self.slots)
         self.screened: dict[Chip, Screened] = {}
         self.failed: dict[Chip, str] = {}
         self.simulated: dict[Chip, dict[str, Any]] = {}
-        self.reference: Screened
+        self.reference: Measured
         self.reference_run: dict[str, Any]
-
-    def program(self, device: Device) -> CompiledProgram:
-        """The first stage on a device; SpecError or CapacityError if the model cannot be cut or does not fit."""
-        experiment = self.search.experiment(device)
-        return compile_program(experiment, pipeline(experiment)[0])
-
-    def ops(self, device: Device) -> list[Op]:
-        """All operators of one device in every stage."""
-        experiment = self.search.experiment(device)
-        return [op for stage in dict.fromkeys(pipeline(experiment)) for op in compile_program(experiment, stage).ops]
 
     def steps_task(self, device: Device) -> Task:
         data = plain(self.search.experiment(device))
@@ -73,7 +71,7 @@ class Bench:
         for each in (record, run):
             if "error" in each:
                 raise SpecError(f"the reference cannot serve this: {each['error']}", ("reference",))
-        self.reference = self._screened(None, chips.reference_area(self.search), record)
+        self.reference = Measured(chips.reference_area(self.search), record, *self._times(record))
         self.reference_run = run
 
     def screen(self, wanted: Iterable[Chip]) -> Asking:
@@ -86,7 +84,14 @@ class Bench:
             if "error" in record:
                 self.failed[chip] = record["error"]
             else:
-                self.screened[chip] = self._screened(chip, chips.area(self.search, chip), record)
+                area = chips.area(self.search, chip)
+                self.screened[chip] = Screened(area, record, *self._times(record), chip)
+
+    def screened_as(self, chip: Chip) -> Screened:
+        """What is known of the chip with the widest links, as all are screened."""
+        given = self.search.constraints
+        bandwidth = given.p2p.bandwidth if given.p2p else None
+        return self.screened[msgspec.structs.replace(chip, link_width=given.max_link_width, p2p_bandwidth=bandwidth)]
 
     def simulate(self, wanted: Sequence[Chip]) -> Asking:
         """Serving simulations of chips that have none yet."""
@@ -96,24 +101,23 @@ class Bench:
         records = yield [self.serve_task(chips.device(self.search, c)) for c in new]
         self.simulated.update(zip(new, records, strict=True))
 
-    def _screened(self, chip: Chip | None, area: float, record: dict[str, Any]) -> Screened:
-        seconds, serving = record["seconds"], self.search.serving
-        replicas = serving.data_parallel_size
-        load = Traffic(self.traffic.rate and self.traffic.rate / replicas, self.traffic.input_len, self.traffic.output_len)
-        estimate = under_load(seconds, load, serving.max_num_seqs, serving.max_num_batched_tokens, self.shapes["mixed"].prompt)
-        return Screened(chip, area, record, (seconds["prefill"], seconds["decode"]), estimate)
+    def _times(self, record: dict[str, Any]) -> tuple[tuple[float, float], tuple[float, float] | None]:
+        """(TTFT, TBT) at the conditions, and as estimated under traffic."""
+        seconds, budget = record["seconds"], self.search.serving.max_num_batched_tokens
+        estimate = under_load(seconds, self.traffic, self.slots, budget, self.shapes["mixed"].prompt)
+        return (seconds["prefill"], seconds["decode"]), estimate
 
-    def step_efficiency(self, screened: Screened) -> Efficiency:
+    def step_efficiency(self, screened: Measured) -> Efficiency:
         """At the conditions of the search."""
         return efficiency(screened.steps, self.reference.steps, screened.area, self.reference.area)
 
-    def load_efficiency(self, screened: Screened) -> Efficiency:
+    def load_efficiency(self, screened: Measured) -> Efficiency:
         """As estimated under traffic; where that is unknown of either, at the conditions."""
         if screened.load is None or self.reference.load is None:
             return self.step_efficiency(screened)
         return efficiency(screened.load, self.reference.load, screened.area, self.reference.area)
 
-    def rank(self, screened: Screened) -> tuple[bool, bool, float]:
+    def rank(self, screened: Measured) -> tuple[bool, bool, float]:
         """For the best: not overloaded, no worse than the reference in anything, geometric mean."""
         step, load = self.step_efficiency(screened), self.load_efficiency(screened)
         steady = screened.load is not None or self.traffic.rate is None

@@ -8,8 +8,8 @@ from . import chip as chips
 from .chip import MIB, Chip
 
 
-def refuse_misfit(search: AdorSearch) -> list[Op]:
-    """The operators of one device; an error in one line if the devices' DRAM does not hold what is asked.
+def refuse_misfit(search: AdorSearch) -> tuple[list[Op], int]:
+    """The operators of one device in every stage, and the tokens of KV cache that there is room for.
 
     Raises
     ------
@@ -20,8 +20,8 @@ def refuse_misfit(search: AdorSearch) -> list[Op]:
     """
     space, given = search.space, search.constraints
     p2p = given.p2p.bandwidth if given.p2p else None
-    chip = Chip(side=space.sides[0], core_count=space.core_counts[0], width=1, lanes=1, local_memory=int(space.local_memories[-1]),
-                global_memory=MIB, link_width=given.max_link_width, p2p_bandwidth=p2p)  # fmt: skip
+    chip = Chip(side=space.sides[0], core_count=space.core_counts[0], width=1, lanes=1, global_memory=MIB,
+                local_memory=int(space.local_memories[-1]), link_width=given.max_link_width, p2p_bandwidth=p2p)  # fmt: skip
     experiment = search.experiment(chips.device(search, chip))
     stages = list(dict.fromkeys(pipeline(experiment)))
     try:
@@ -34,11 +34,12 @@ def refuse_misfit(search: AdorSearch) -> list[Op]:
         raise CapacityError(message, error.path) from None
     pages = min(p.memory.page_count for p in programs)
     block, conditions = search.serving.block_size, search.conditions
-    wanted = conditions.batch_size * -(-(conditions.context_len + 1) // block)
-    if wanted > pages:
+    asked = conditions.batch_size * -(-(conditions.context_len + 1) // block)
+    if asked > pages:
         raise SpecError(
-            f"{conditions.batch_size} sequences of {conditions.context_len} tokens need {wanted * block:,} tokens of KV cache, the "
-            f"devices have room for {pages * block:,}; use a smaller batch_size, or more device_count", ("conditions", "batch_size"),
-        )  # fmt: skip
-    return [op for p in programs for op in p.ops]
+            f"{conditions.batch_size} sequences of {conditions.context_len} tokens need {asked * block:,} tokens of KV cache, "
+            f"the devices have room for {pages * block:,}; use a smaller batch_size, or more serving.device_count",
+            ("conditions", "batch_size"),
+        )
+    return [op for p in programs for op in p.ops], pages * block
 

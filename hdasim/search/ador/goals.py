@@ -104,7 +104,7 @@ def shift(found: list[Goal], limits: dict[str, float]) -> tuple[Literal["array",
         most = max(limits, key=lambda cause: limits[cause]) if limits else "nothing"
         return "none", f"missed {names}; {said}: the bottleneck is {most}, which no area for compute units moves"
     where: Literal["array", "tree"] = "array" if array >= tree else "tree"
+    unit, ruled = ({"array": "arrays", "tree": "MAC trees"}[name] for name in (where, rule))
     if where == rule:
-        return where, f"missed {names}; {said}: area goes to the {'arrays' if where == 'array' else 'MAC trees'}, as ADOR's rule"
-    other = "arrays" if where == "array" else "MAC trees"
-    return where, f"missed {names}; ADOR's rule is the {'MAC trees' if rule == 'tree' else 'arrays'}, but {said}: goes to the {other}"
+        return where, f"missed {names}; {said}: area goes to the {unit}, as ADOR has it"
+    return where, f"missed {names}; ADOR would give area to the {ruled}, but {said}: it goes to the {unit}"

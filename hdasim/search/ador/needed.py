@@ -61,7 +61,8 @@ def resources(bench: Bench, needs: Needs, chip: Chip) -> list[Resource]:
             links.add(f, f"{show(p2p.bandwidth, 'B/s')} each way", task)
         found.append(links)
     larger = [msgspec.structs.replace(chip, side=s) for s in search.space.sides if s > chip.side]
-    more = [msgspec.structs.replace(chip, core_count=n, width=needs.width(n)) for n in search.space.core_counts if n > chip.core_count]
+    counts = [n for n in search.space.core_counts if n > chip.core_count]
+    more = [msgspec.structs.replace(chip, core_count=n, width=needs.width(n)) for n in counts]
     trees = [msgspec.structs.replace(chip, lanes=chip.lanes * 2**i) for i in range(1, 5)]
     found += [_area(bench, name, variants) for name, variants in
               (("area, for larger arrays", larger), ("area, for more cores", more), ("area, for MAC trees", trees))]  # fmt: skip
@@ -123,8 +124,11 @@ def remedies(bench: Bench, needs: Needs, chip: Chip, missed: list[Goal]) -> Aski
         spans = [[-1, len(r.tasks) - 1] for r in every]  # fails at the first, may meet at the last
         yield from _fetch(every, [len(r.tasks) - 1 for r in every])
         ends = [_meets(bench.search, r.records[len(r.tasks) - 1], goal) for r in every]
-        while any(end and high - low > 1 for end, (low, high) in zip(ends, spans, strict=True)):
-            middles = [(low + high) // 2 if end and high - low > 1 else None for end, (low, high) in zip(ends, spans, strict=True)]
+        while True:
+            open_ = [end and high - low > 1 for end, (low, high) in zip(ends, spans, strict=True)]
+            if not any(open_):
+                break
+            middles = [sum(span) // 2 if wide else None for wide, span in zip(open_, spans, strict=True)]
             yield from _fetch(every, middles)
             for resource, span, middle in zip(every, spans, middles, strict=True):
                 if middle is not None:

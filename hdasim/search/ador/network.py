@@ -37,7 +37,7 @@ def link_widths(most: int) -> list[int]:
 
 def slowdown(record: dict[str, Any], unlimited: dict[str, Any]) -> float:
     """The most by which a step takes longer, as a share of the same step with unlimited bandwidth."""
-    return max(record["seconds"][name] / best - 1 for name, best in unlimited["seconds"].items())
+    return max(float(record["seconds"][name] / best - 1) for name, best in unlimited["seconds"].items())
 
 
 def least(values: list[float], slow: Callable[[float], float], tolerance: float) -> float | None:
@@ -64,7 +64,7 @@ class Links:
 
     def size(self, finalists: list[Screened]) -> Asking:
         """A `Network` for each chip."""
-        found = yield from self._noc([s.chip for s in finalists if s.chip is not None])
+        found = yield from self._noc([s.chip for s in finalists])
         if self.group == 1:
             return found
         return (yield from self._p2p(found))

@@ -1,5 +1,6 @@
 """The picture of a search: its candidates by area, TTFT and TBT, the chosen chip and the reference; its decisions as a table."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,13 @@ _PARTS = (
 )  # fmt: skip
 _WHOLE = (
     ("ports between cores", "core_comm_mm2"), ("global memory", "global_buffer_mm2"), ("DRAM PHYs", "mem_phy_mm2"),
-    ("DRAM controllers", "mem_ctrl_mm2"), ("link PHYs", "link_phy_mm2"), ("link controllers", "link_ctrl_mm2"), ("host", "host_mm2"),
+    ("DRAM controllers", "mem_ctrl_mm2"), ("link PHYs", "link_phy_mm2"), ("link controllers", "link_ctrl_mm2"),
+    ("host", "host_mm2"),
+)  # fmt: skip
+
+_CHARTS = (
+    ("step_ttft_ms", "TTFT of a prompt alone"), ("step_tbt_ms", "TBT of a decode step"),
+    ("estimated_ttft_ms", "TTFT under traffic, estimated"), ("estimated_tbt_ms", "TBT under traffic, estimated"),
 )  # fmt: skip
 
 
@@ -26,11 +33,15 @@ def _points(document: dict[str, Any], key: str, title: str) -> str:
     series = [
         Series("candidates", [c["area"] for c in every], [c[key] for c in every], "points"),
         Series("least for its area", [a for a, _ in edge], [t for _, t in edge], "step", dashed=True),
-        Series("simulated", [c["area"] for c in document["simulated"]], [c[key] or float("nan") for c in document["simulated"]], "points"),
-        Series("proposed", [chosen["area"]], [chosen[key] or float("nan")], "points"),
-        Series(f"reference {reference['name']}", [reference["area"]], [reference[key] or float("nan")], "points"),
+        _dots("simulated", document["simulated"], key),
+        _dots("proposed", [chosen], key),
+        _dots(f"reference {reference['name']}", [reference], key),
     ]
     return chart(series, title=title, x_label="die, mm2", y_label="ms", log_y=True)
+
+
+def _dots(name: str, rows: Sequence[dict[str, Any]], key: str) -> Series:
+    return Series(name, [r["area"] for r in rows], [math.nan if r[key] is None else r[key] for r in rows], "points")
 
 
 def _breakdown(document: dict[str, Any]) -> Table:
@@ -45,20 +56,25 @@ def _breakdown(document: dict[str, Any]) -> Table:
 
 def search_page(document: dict[str, Any], figures: Sequence[tuple[str, Any, Any]]) -> str:
     """One HTML document without scripts or files from elsewhere."""
-    chip = document["chip"]
-    charts = [_points(document, key, title) for key, title in (
-        ("step_ttft_ms", "TTFT of a prompt alone"), ("step_tbt_ms", "TBT of a decode step"),
-        ("estimated_ttft_ms", "TTFT under traffic, estimated"), ("estimated_tbt_ms", "TBT under traffic, estimated"))]  # fmt: skip
+    chip, reference = document["chip"], document["reference"]["name"]
+    charts = [_points(document, key, title) for key, title in _CHARTS]
     targets = [[t["whose"], t["name"], t["value"], t["limit"], "met" if t["met"] else "missed"] for t in document["targets"]]
-    rows = [[s["label"], s["area"], s["ttft_ms"], s["tbt_ms"], s["efficiency"]["ttft"], s["efficiency"]["tbt"], s["efficiency"]["mean"],
-             ", ".join(s["missed"]) or "none"] for s in document["simulated"]]  # fmt: skip
+    rows = [
+        [s["label"], s["area"], s["ttft_ms"], s["tbt_ms"], *(s["efficiency"][key] for key in ("ttft", "tbt", "mean")),
+         ", ".join(s["missed"]) or "none"]
+        for s in document["simulated"]
+    ]  # fmt: skip
+    told = [[str(d["iteration"]), d["step"], d["text"]] for d in document["decisions"]]
     tables = [
-        Table("Figures", ("", "proposed", document["reference"]["name"]), [list(row) for row in figures]),
+        Table("Figures", ("", "proposed", reference), [list(row) for row in figures]),
         Table("Targets", ("of", "target", "reached", "limit", ""), targets),
         _breakdown(document),
-        Table("Simulated chips; efficiency against the reference", ("chip", "mm2", "TTFT, ms", "TBT, ms", "TTFT", "TBT", "mean",
-              "misses"), rows),
-        Table("Decisions", ("iteration", "step", "decision"), [[str(d["iteration"]), d["step"], d["text"]] for d in document["decisions"]]),
+        Table("Simulated chips; area efficiency against the reference",
+              ("chip", "mm2", "TTFT, ms", "TBT, ms", "for TTFT", "for TBT", "mean", "misses"), rows),
+        Table("Decisions", ("iteration", "step", "decision"), told),
     ]  # fmt: skip
-    note = f"Proposed: {chip['label']}; NoC links of {chip['link_width']} bytes per cycle, whose width costs no area in this model."
+    note = (
+        f"Proposed: {chip['label']}; NoC links of {chip['link_width']} bytes per cycle, whose width costs no area in this model. "
+        "Area efficiency: ratio of times x ratio of areas to the reference."
+    )
     return page(f"Search {document['name']}", charts, tables, note)

@@ -13,10 +13,11 @@ from ...report.table import grid
 from ...spec.hardware import Device
 from ...spec.load import expanded
 from . import chip as chips
-from .bench import Bench, Screened
+from .bench import Bench, Measured, Screened
 from .chip import Chip
 from .evaluate import experiment_of, plain
-from .goals import Goal, efficiency, times
+from .goals import times
+from .judge import Judge
 from .page import search_page
 
 
@@ -35,19 +36,16 @@ class Journal:
         self._log(f"{head}: {text}")
 
 
-def document(
-    bench: Bench, journal: Journal, best: Chip, found: dict[Chip, list[Goal]], needed: list[dict[str, Any]]
-) -> dict[str, Any]:
-    """All of it as plain data; times of steps in ms, areas in mm2."""
-    search = bench.search
-    missed = [g.name for g in found[best] if not g.met]
-    device = chips.device(search, best)
-    simulated = [_row(bench, chip) | {"missed": [g.name for g in goals if not g.met]} for chip, goals in found.items()]
+def document(judge: Judge, journal: Journal, best: Chip, needed: list[dict[str, Any]]) -> dict[str, Any]:
+    """All of it as plain data; times in ms, areas in mm2. ``status`` is "none" if no chip meets all targets."""
+    search, bench = judge.search, judge.bench
+    device, missed = chips.device(search, best), [g.name for g in judge.missed(best)]
     return {
         "method": "ador", "name": search.name, "status": "none" if missed else "found", "missed": missed,
-        "targets": [g._asdict() for g in found[best]], "chip": _described(bench, device, bench.simulated[best]) | _row(bench, best),
+        "targets": [g._asdict() for g in judge.goals[best]],
+        "chip": _described(bench, device, bench.simulated[best]) | _row(judge, best),
         "reference": _described(bench, search.reference, bench.reference_run) | _steps(bench.reference),
-        "needed": needed, "decisions": journal.decisions, "simulated": simulated,
+        "needed": needed, "decisions": journal.decisions, "simulated": [_row(judge, chip) for chip in judge.goals],
         "candidates": [_candidate(bench, s) for s in bench.screened.values()],
         "failed": [{"chip": c.label, "error": text} for c, text in bench.failed.items()],
         "statistic": search.statistic, "area_limit": search.constraints.area,
@@ -65,7 +63,7 @@ def _described(bench: Bench, device: Device, run: dict[str, Any]) -> dict[str, A
     }  # fmt: skip
 
 
-def _steps(screened: Screened) -> dict[str, Any]:
+def _steps(screened: Measured) -> dict[str, Any]:
     """Steps at the conditions, and the estimate under traffic."""
     ttft, tbt = screened.steps
     load = screened.load or (None, None)
@@ -76,32 +74,21 @@ def _steps(screened: Screened) -> dict[str, Any]:
 
 
 def _candidate(bench: Bench, screened: Screened) -> dict[str, Any]:
-    chip = screened.chip
-    assert chip is not None  # only the reference has none
     step, load = bench.step_efficiency(screened), bench.load_efficiency(screened)
     ratios = {"step_efficiency": list(step), "estimated_efficiency": list(load)}
-    return msgspec.to_builtins(chip) | _steps(screened) | ratios  # type: ignore[no-any-return]
+    return {**msgspec.to_builtins(screened.chip), **_steps(screened), **ratios}
 
 
-def _row(bench: Bench, chip: Chip) -> dict[str, Any]:
+def _row(judge: Judge, chip: Chip) -> dict[str, Any]:
     """A simulated chip: its numbers, TTFT and TBT in traffic, and area efficiency there and at the conditions."""
-    search, run = bench.search, bench.simulated[chip]
-    own, theirs = times(run, search.statistic), times(bench.reference_run, search.statistic)
-    size = chips.area(search, chip)
-    given = search.constraints
-    as_screened = msgspec.structs.replace(
-        chip, link_width=given.max_link_width, p2p_bandwidth=given.p2p.bandwidth if given.p2p else None
-    )
-    row = msgspec.to_builtins(chip) | _steps(bench.screened[as_screened])
-    load = efficiency(own, theirs, size, bench.reference.area) if own and theirs else None
-    step = bench.step_efficiency(bench.screened[as_screened])
-    return row | {
-        "label": chip.label, "area": size, "ttft_ms": own and own[0], "tbt_ms": own and own[1],
-        "efficiency": {
-            "ttft": load and load.ttft, "tbt": load and load.tbt, "mean": load and load.mean,
-            "step_ttft": step.ttft, "step_tbt": step.tbt,
-        },
-        "bottleneck": run.get("bottleneck"), "request_throughput": run.get("request_throughput"),
+    run = judge.bench.simulated[chip]
+    own, load, step = times(run, judge.search.statistic), judge.in_traffic(chip), judge.of_steps(chip)
+    ratios = {"ttft": load and load.ttft, "tbt": load and load.tbt, "mean": load and load.mean}
+    return {
+        **msgspec.to_builtins(chip), **_steps(judge.bench.screened_as(chip)),
+        "label": chip.label, "area": chips.area(judge.search, chip), "ttft_ms": own and own[0], "tbt_ms": own and own[1],
+        "efficiency": {**ratios, "step_ttft": step.ttft, "step_tbt": step.tbt}, "bottleneck": run.get("bottleneck"),
+        "request_throughput": run.get("request_throughput"), "missed": [g.name for g in judge.missed(chip)],
     }  # fmt: skip
 
 

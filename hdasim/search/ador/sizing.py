@@ -19,7 +19,7 @@ def tree_width(bandwidth: float, frequency: float, element: float, cores: int, r
     each = bandwidth / (frequency * element * cores)
     if rounding == "none":
         return max(math.ceil(each), 1)
-    return 2 ** max(round(math.log2(each)), 0)
+    return 1 << max(round(math.log2(each)), 0)
 
 
 def reuse(ops: Sequence[Op], tokens: int) -> int:

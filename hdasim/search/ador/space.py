@@ -94,13 +94,15 @@ def refuse_too_small(needs: Needs) -> None:
         least = min(needs.least_local(cores) for cores in search.space.core_counts)
         most = search.space.local_memories[-1] / KIB
         raise SpecError(
-            f"one token's activations take {least / KIB:.0f} KiB of a core, more than the largest local memory of {most:.0f} KiB; "
-            "allow larger ones", ("space", "local_memories"),
-        )  # fmt: skip
+            f"one token's activations take {least / KIB:.0f} KiB of a core, more than the largest local memory of {most:.0f} "
+            "KiB; allow larger ones",
+            ("space", "local_memories"),
+        )
     least_area, chip = min(((chips.area(search, c), c) for c in every), key=lambda pair: pair[0])
     if least_area > limit:
         bare = chips.area(search, msgspec.structs.replace(chip, core_count=1, side=search.space.sides[0]))
         raise SpecError(
-            f"{limit:g} mm2 hold no chip of this space: {chips.smallest(search.constraints)} take {bare:.1f} mm2, the smallest chip "
-            f"({chip.label}) {least_area:.1f}; allow that much, or fewer core_counts", ("constraints", "area"),
-        )  # fmt: skip
+            f"{limit:g} mm2 hold no chip of this space: {chips.smallest(search.constraints)} take {bare:.1f} mm2, the smallest "
+            f"chip ({chip.label}) {least_area:.1f}; allow that much, or smaller space.core_counts",
+            ("constraints", "area"),
+        )
