@@ -90,7 +90,8 @@ class Search:
             self.journal.tell("3", f"{self.spec.max_iterations} iterations are over")
         if not self.judge.goals:
             raise SpecError(
-                "no chip of this space has a NoC that hides what its cores exchange; raise it, or allow fewer cores or smaller arrays",
+                "no chip of this space has a NoC that hides what its cores exchange; raise it,"
+                " or allow fewer cores or smaller arrays",
                 ("constraints", "max_link_width"),
             )
         best = self.judge.best()

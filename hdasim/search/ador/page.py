@@ -22,26 +22,34 @@ _CHARTS = (
 )  # fmt: skip
 
 
+#: Times of more than this multiple of the slower of proposed and reference are not drawn.
+_SHOWN = 4.0
+
+
 def _points(document: dict[str, Any], key: str, title: str) -> str:
-    """Area against one time, with the best that each area allows."""
-    every = [c for c in document["candidates"] if c[key] is not None]
+    """Area against one time, with the best that each area allows; cross-hairs on the chip and the reference."""
     chosen, reference = document["chip"], document["reference"]
+    least_area = min(c["area"] for c in document["candidates"])
+    most = _SHOWN * max([r[key] for r in (chosen, reference) if r[key] is not None], default=math.inf)
+    every = [c for c in document["candidates"] if c[key] is not None and c[key] <= most]
     edge: list[tuple[float, float]] = []
     for c in sorted(every, key=lambda c: (c["area"], c[key])):
         if not edge or c[key] < edge[-1][1]:
             edge.append((c["area"], c[key]))
     series = [
         Series("candidates", [c["area"] for c in every], [c[key] for c in every], "points"),
-        Series("least for its area", [a for a, _ in edge], [t for _, t in edge], "step", dashed=True),
-        _dots("simulated", document["simulated"], key),
-        _dots("proposed", [chosen], key),
-        _dots(f"reference {reference['name']}", [reference], key),
+        Series("least for its area", [a for a, _ in edge], [t for _, t in edge], "step"),
+        _hair("proposed", chosen, key, least_area, edge),
+        _hair(f"reference {reference['name']}", reference, key, least_area, edge),
     ]
     return chart(series, title=title, x_label="die, mm2", y_label="ms", log_y=True)
 
 
-def _dots(name: str, rows: Sequence[dict[str, Any]], key: str) -> Series:
-    return Series(name, [r["area"] for r in rows], [math.nan if r[key] is None else r[key] for r in rows], "points")
+def _hair(name: str, row: dict[str, Any], key: str, left: float, edge: list[tuple[float, float]]) -> Series:
+    """Lines from a point to both axes."""
+    value = math.nan if row[key] is None else row[key]
+    bottom = min([t for _, t in edge] + [value])
+    return Series(name, [left, row["area"], row["area"]], [value, value, bottom], dashed=True)
 
 
 def _breakdown(document: dict[str, Any]) -> Table:
