@@ -23,6 +23,7 @@ from .cli_parts import add as _add
 from .cli_parts import out as _out
 from .cli_parts import warn_of_borrowed as _warn_of_borrowed
 from .cli_parts import whole as _whole
+from .cli_search import search_parser
 from .cli_trace import trace_parser
 from .errors import HdasimError, SpecError
 
@@ -48,8 +49,10 @@ def _parser() -> argparse.ArgumentParser:
     compare_parser(commands, _console)
     _validate_parser(commands)
     trace_parser(commands)
+    search_parser(commands, _console)
     _add(commands, "presets", _presets, "list what ships", "hdasim presets\nhdasim presets --json")
-    _add(commands, "schema", _schema, "JSON Schema of the experiment file", "hdasim schema > hdasim.schema.json")
+    schemas = _add(commands, "schema", _schema, "JSON Schema of the experiment file", "hdasim schema > hdasim.schema.json")
+    schemas.add_argument("--search", action="store_true", help="that of search files instead")
     return parser
 
 
@@ -504,7 +507,7 @@ def _presets(args: argparse.Namespace) -> int:
     from .report.files import to_json
     from .spec.load import presets
 
-    names = {kind: presets(kind) for kind in ("experiments", "hardware", "models", "slo")}
+    names = {kind: presets(kind) for kind in ("experiments", "searches", "hardware", "models", "slo")}
     if args.json:
         _out(to_json(names))
     else:
@@ -516,9 +519,9 @@ def _presets(args: argparse.Namespace) -> int:
 
 def _schema(args: argparse.Namespace) -> int:
     from .report.files import to_json
-    from .spec.schema import schema
+    from .spec.schema import schema, search_schema
 
-    _out(to_json(schema()))
+    _out(to_json(search_schema() if args.search else schema()))
     return EXIT_OK
 
 
