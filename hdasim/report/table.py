@@ -7,7 +7,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from ..core.layout import CAUSES, UNITS
+from ..core.layout import CAUSES, ENERGY_PARTS, PHASES, UNITS
 from ..metrics import PERCENTILES
 from ..serving.pools import Servers
 from ..simulate import Result
@@ -147,6 +147,33 @@ def _hardware(summary: dict[str, Any], title: str) -> Table:
     return table
 
 
+POWER_PARTS = {
+    "systolic_array": "systolic array", "mac_tree": "MAC tree", "vector_unit": "vector unit", "dram": "DRAM",
+    "memory": "memories on the chip", "noc": "NoC", "links": "device links", "static": "static", "idle": "idle",
+}  # fmt: skip
+
+
+def _power(power: dict[str, Any], title: str) -> Table:
+    table = grid(title, ("", ""))
+    for key, label in (("average_w", "average of the run"), ("step_w", "while steps run"), ("peak_w", "highest of a step")):
+        share = power.get("of_tdp", {}).get(key.removesuffix("_w"))
+        if power.get(key) is not None:
+            of = f" ({_percent(share)} of TDP)" if share is not None else ""
+            table.add_row(f"W per device, {label}", f"{power[key]:,.1f}{of}")
+    if power.get("above_tdp"):
+        table.add_row("time of steps above TDP", _percent(power["above_tdp"]))
+    table.add_row("energy, J", _number(power["energy_j"], 1))
+    for key, label in (("joules_per_output_token", "output token"), ("joules_per_token", "token of either kind"),
+                       ("prefill_joules_per_prompt_token", "prompt token, prefill"),
+                       ("decode_joules_per_output_token", "output token, decode")):  # fmt: skip
+        table.add_row(f"J per {label}", _number(power[key], 4))
+    table.add_row("tokens of either kind per J", _number(power["tokens_per_joule"], 2))
+    for name, joules in power["by_part_j"].items():
+        if joules > 0:
+            table.add_row(f"  {POWER_PARTS[name]}", _percent(joules / power["energy_j"]))
+    return table
+
+
 def _pools(result: Result) -> Iterator[tuple[str, dict[str, Any]]]:
     """(what to add to titles, blocks) of each pool."""
     pools = result.served.pools
@@ -181,6 +208,11 @@ def print_result(result: Result, console: Console) -> None:
         if any(summary["bottleneck"].values()):
             worst = max(summary["bottleneck"].items(), key=lambda item: item[1])
             console.print(f"\nHeld back by: {CAUSE_NAMES[worst[0]]} ({_percent(worst[1])} of the time)", highlight=False)
+        console.print()
+        if summary["power"] is None:
+            console.print(f"Power{which}: unknown, as the device's energies are", highlight=False)
+        else:
+            console.print(_power(summary["power"], f"Power and energy{which}"), highlight=False)
 
 
 _NETWORKS = ("cores", "devices")
@@ -200,10 +232,34 @@ def communication(record: Any) -> dict[str, Any]:
     return {**total, "communication": split}
 
 
-def step_head(step: Any, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The totals of a step over `rows`: seconds, bytes, communication."""
+def step_head(machine: Any, step: Any, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The totals of a step over `rows`: seconds, bytes, communication, power."""
     totals = {key: float(step[key]) for key in ("time", "bound", "dram_bytes", "p2p_bytes")}
-    return {**totals, "noc_bytes": sum(row["noc_bytes"] for row in rows), **communication(step)}
+    noc = sum(row["noc_bytes"] for row in rows)
+    return {**totals, "noc_bytes": noc, **communication(step), "power": step_power(machine, step)}
+
+
+def step_power(machine: Any, step: Any) -> dict[str, Any] | None:
+    """Watts of a device while it executes the step (on a pipeline of the stages that follow each other), and joules of one device
+    of each stage by part and phase; None where energies are not known."""
+    if machine.energies is None:
+        return None
+    energy, tdp = float(step["energy"].sum()), machine.device.power.tdp
+    power = energy / float(step["time"])
+    return {
+        "power_w": power, "tdp_w": tdp, "of_tdp": power / tdp if tdp else None, "energy_j": energy,
+        "by_part_j": dict(zip(ENERGY_PARTS, step["energy"].tolist(), strict=True)),
+        "by_phase_j": dict(zip(PHASES, step["phase_energy"].tolist(), strict=True)),
+    }  # fmt: skip
+
+
+def _step_power_line(power: dict[str, Any] | None) -> str:
+    if power is None:
+        return "power: unknown, as the device's energies are"
+    of = f" ({_percent(power['of_tdp'])} of its TDP)" if power["of_tdp"] is not None else ""
+    parts = sorted(((joules, name) for name, joules in power["by_part_j"].items() if joules > 0), reverse=True)
+    shares = ", ".join(f"{POWER_PARTS[name]} {_percent(joules / power['energy_j'])}" for joules, name in parts)
+    return f"power {power['power_w']:,.0f} W a device{of}, energy {show(power['energy_j'], 'J')}: {shares}"
 
 
 def step_rows(machine: Any, step: Any, ops: np.ndarray) -> list[dict[str, Any]]:
@@ -230,12 +286,13 @@ def step_rows(machine: Any, step: Any, ops: np.ndarray) -> list[dict[str, Any]]:
                 "bandwidth": float(r["dram_bytes"]) / (longest * rate) if longest else 0.0,
                 "bound": max(flops / fastest, float(r["dram_bytes"]) / rate),
                 "limited_by": CAUSES[int(np.argmax(limited))] if limited.any() else "hidden",
+                "energy": float(r["energy"]) if machine.energies is not None else None,
             }
         )  # fmt: skip
     return rows
 
 
-def print_step(title: str, step: Any, rows: list[dict[str, Any]], console: Console) -> None:
+def print_step(title: str, machine: Any, step: Any, rows: list[dict[str, Any]], console: Console) -> None:
     """Print one step operator by operator, then those that communicate, then the totals."""
     staged = bool(rows) and "stage" in rows[0]
     columns = ("operator", *(["stage"] if staged else []), "x", "unit", "time us", "exposed us", "share", "DRAM MB", "GFLOP",
@@ -260,6 +317,7 @@ def print_step(title: str, step: Any, rows: list[dict[str, Any]], console: Conso
             time, hidden, exposed = (show(parts[part], "s") for part in ("time", "hidden", "exposed"))
             line = f"communication between {network} {time}: {hidden} hidden, {exposed} exposed"
             console.print(f"{line} ({_percent(parts['exposed'] / float(step['time']))} of the step)", highlight=False)
+    console.print(_step_power_line(step_power(machine, step)), highlight=False)
     legend = (
         "time: the operator's busiest unit or a GPU's kernel, all repetitions; exposed: by how much it pushed the end of the step"
     )
