@@ -1,6 +1,6 @@
 /* The energy of an operator: what it uses x joules for each. Exchanges between cores go from neighbour to neighbour, as on the rings and chains
  * of collective.c, so that a byte received is a byte moved by one hop; direct schedules take more. Where cores share a global memory
- * a byte is written there and read. Only useful multiply-accumulates count: cells that wait are taken as gated. */
+ * a byte is written there and read; that DRAM fills it next to its own port does not count. Only useful multiply-accumulates count: cells that wait are taken as gated. */
 #include "resolve.h"
 
 /* Bytes that all members of an exchange between cores receive. */
@@ -27,7 +27,6 @@ void engine_energy(const hda_device_t *device, const hda_op_t *op, work_t *work)
         uses->local_bytes += uses->global_bytes;
     } else {
         uses->local_bytes += dram;
-        if (device->shared) uses->global_bytes += dram;
         exchanged(device, &work->gather, uses);
         exchanged(device, &work->merge, uses);
     }
@@ -38,8 +37,9 @@ void engine_energy(const hda_device_t *device, const hda_op_t *op, work_t *work)
     work->energy[HDA_ENERGY_TREE] = work->macs[1] * each->tree;
     work->energy[HDA_ENERGY_VECTOR] = uses->vector_ops * each->vector;
     work->energy[HDA_ENERGY_DRAM] = dram * each->dram;
-    work->energy[HDA_ENERGY_MEMORY] =
-        uses->global_bytes * each->global_memory + uses->local_bytes * each->local_memory;
+    work->energy[HDA_ENERGY_MEMORY] = uses->global_bytes * each->global_memory +
+                                      uses->local_bytes * each->local_memory +
+                                      uses->operand_bytes * each->operand;
     work->energy[HDA_ENERGY_NOC] = uses->noc_bytes * each->noc;
     work->energy[HDA_ENERGY_LINKS] = work->p2p_bytes * each->links;
 }

@@ -34,6 +34,7 @@ static inline double exchange_bytes(const exchange_t *exchange) {
 typedef struct {
     double vector_ops;
     double global_bytes, local_bytes; /* read and written */
+    double operand_bytes;             /* that arrays and trees read and write of local memory */
     double noc_bytes;                 /* moved from a core to its neighbour */
     double kernel_bytes;              /* of DRAM, activations included; GPUs */
 } uses_t;

@@ -69,11 +69,14 @@ typedef enum {
 
 /* Joules of one device for each operation and byte, and watts. All zero where they are not known. */
 typedef struct {
-    double array[HDA_TYPE_COUNT]; /* per multiply-accumulate of the arrays, by type; theirs is bf16 */
-    double tree;                  /* per multiply-accumulate of the MAC trees */
-    double vector;                /* per vector operation */
+    double
+        array[HDA_TYPE_COUNT]; /* per multiply-accumulate of the arrays, by type; theirs is bf16 */
+    double tree;               /* per multiply-accumulate of the MAC trees */
+    double vector;             /* per vector operation */
     double dram, global_memory, local_memory; /* per byte */
-    double noc;         /* per byte from a core to its neighbour */
+    double
+        operand; /* per byte that arrays and trees read of local memory, where `array` and `tree` do not contain it */
+    double noc;  /* per byte from a core to its neighbour */
     double links;       /* per byte that a device receives from others */
     double standing;    /* watts while a step runs */
     double power_limit; /* watts; 0: none known */
@@ -238,7 +241,7 @@ typedef struct {
     double noc_bytes;                /* exchanged between cores, received by the busiest */
     double communication[2];         /* seconds of exchanges: between cores, between devices */
     double exposed_communication[2]; /* the part by which they pushed the end of the step */
-    double energy; /* joules of one device, without what stands whatever runs */
+    double energy;                   /* joules of one device, without what stands whatever runs */
 } hda_op_step_t;
 
 enum { HDA_EXACT = 1 }; /* execute every core and every layer, without the steady-state shortcuts */

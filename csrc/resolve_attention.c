@@ -80,7 +80,7 @@ static hda_status_t prefill_on(hda_program_t *program, const hda_op_t *op, const
     work->macs[0] = work->useful_macs;
     work->uses = (uses_t){.vector_ops = p->pairs * heads * (double)op->group * op->vector_ops,
                           .global_bytes = read_bytes + bytes,
-                          .local_bytes = resolve_local_bytes(device, work->macs, read_bytes)};
+                          .operand_bytes = resolve_operand_bytes(device, work->macs, read_bytes)};
     return deal_queries(program, op, p->tokens, cores, estimate, work);
 }
 
@@ -149,12 +149,11 @@ static hda_status_t decode_on(hda_program_t *program, const hda_op_t *op, const 
                         (double)(op->key_dim + op->value_dim);
     work->macs[0] = work->macs[1] = 0;
     work->macs[unit == ENGINE_MT] = work->useful_macs;
-    const double scores =
-        (double)(d->context + d->sequences) * (double)(op->kv_heads * op->group);
+    const double scores = (double)(d->context + d->sequences) * (double)(op->kv_heads * op->group);
     const double loaded = unit == ENGINE_SA ? work->dram_bytes : 0;
     work->uses = (uses_t){.vector_ops = scores * op->vector_ops,
                           .global_bytes = device->shared ? work->dram_bytes : 0,
-                          .local_bytes = resolve_local_bytes(device, work->macs, loaded)};
+                          .operand_bytes = resolve_operand_bytes(device, work->macs, loaded)};
     TRY(deal_queries(program, op, (double)d->sequences, cores, estimate, work));
     return merge(program, op, d->sequences * op->kv_heads, cores, estimate, work);
 }

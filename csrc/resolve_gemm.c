@@ -120,7 +120,7 @@ static hda_status_t resolve_cut(hda_program_t *program, const hda_op_t *op, int6
     const double copies = (double)(grid.rows * cut.row_tiles); /* of the weights, over all cores */
     work->uses = (uses_t){
         .global_bytes = global + global_weights,
-        .local_bytes = resolve_local_bytes(device, work->macs, weights * array_share * copies),
+        .operand_bytes = resolve_operand_bytes(device, work->macs, weights * array_share * copies),
         .noc_bytes = own_channel || device->shared
                          ? 0
                          : weights * (double)((grid.rows - 1) * cut.row_tiles)};
@@ -211,9 +211,9 @@ static hda_status_t resolve_grouped(hda_program_t *program, const hda_op_t *op, 
     const double array_share = own ? (double)sa_columns / (double)own : 1.0;
     work->macs[0] = work->useful_macs * array_share;
     work->macs[1] = work->useful_macs - work->macs[0];
-    work->uses = (uses_t){
-        .global_bytes = global + global_weights,
-        .local_bytes = resolve_local_bytes(device, work->macs, weights * array_share)};
+    work->uses =
+        (uses_t){.global_bytes = global + global_weights,
+                 .operand_bytes = resolve_operand_bytes(device, work->macs, weights * array_share)};
     return HDA_OK;
 }
 

@@ -145,8 +145,9 @@ def _statistic(served: Served, goal: Goal) -> float | None:
 
 def summarise(served: Served, slo: SLO) -> dict[str, Any]:
     """All figures of a run: vLLM's flat keys, whether it is `saturated` (`serving.saturation`), then blocks `saturation`, `slo`
-    (`against_slo`), `bound`, and `occupancy`, `device`, `bottleneck`, `communication`, `power` (`serving.power`), for a pipeline `pipeline` and for operator
-    tables `profile`; where there are several pools, these in a list `pools`, one for each.
+    (`against_slo`), `bound`, and `occupancy`, `device`, `bottleneck`, `communication`, `power` (`serving.power`), for a pipeline
+    `pipeline` and for operator tables `profile`; where there are several pools, these in a list `pools`, one for each, and
+    `power` of all of them besides.
     """
     out, requests = served.outcomes, served.requests
     done = out["state"] == _FINISHED

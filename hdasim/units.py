@@ -20,7 +20,7 @@ UNITS: dict[str, dict[str, float]] = {
     "Hz": {f"{p}Hz": f for p, f in _DECIMAL.items()},
     "s": _TIME,
     "J": {"J": 1.0, "mJ": 1e-3, "uJ": 1e-6, "nJ": 1e-9, "pJ": 1e-12, "fJ": 1e-15},
-    "W": {"W": 1.0, "mW": 1e-3, "kW": 1e3},
+    "W": {"mW": 1e-3, **{f"{p}W": f for p, f in _DECIMAL.items()}},
     "1/s": {"req/s": 1.0, "1/s": 1.0, "/s": 1.0, "rps": 1.0, "qps": 1.0},
     "mm2": {"mm2": 1.0, "mm^2": 1.0, "mm²": 1.0, "cm2": 1e2, "um2": 1e-6},
 }

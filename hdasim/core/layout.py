@@ -35,8 +35,10 @@ OP = np.dtype(
 TYPES = {"bf16": 0, "fp8": 1, "int8": 2, "fp4": 3}
 #: hda_energy_t: joules for each operation and byte, watts
 ENERGY = np.dtype(
-    [("array", "f8", len(TYPES)), *((name, "f8") for name in ("tree", "vector", "dram", "global_memory", "local_memory", "noc",
-                                                              "links", "standing", "power_limit"))]
+    [
+        ("array", "f8", len(TYPES)), ("tree", "f8"), ("vector", "f8"), ("dram", "f8"), ("global_memory", "f8"),
+        ("local_memory", "f8"), ("operand", "f8"), ("noc", "f8"), ("links", "f8"), ("standing", "f8"), ("power_limit", "f8"),
+    ]
 )  # fmt: skip
 #: hda_gpu_t and the constants in it
 GPU_GEMM = np.dtype(

@@ -149,7 +149,8 @@ def build(experiment: Experiment) -> Machine:
     experts = links(device.p2p, group) if ranks > 1 else None
 
     def bind(compiled: CompiledProgram, **changes: Any) -> Executable:
-        program = Program(fields | changes, noc, p2p, *compiled.arrays(), serving.max_num_batched_tokens, serving.block_size, experts)
+        sizes = serving.max_num_batched_tokens, serving.block_size
+        program = Program(fields | changes, noc, p2p, *compiled.arrays(), *sizes, experts)
         return Executable(compiled, program)
 
     programs = {stage: bind(compile_program(experiment, stage)) for stage in dict.fromkeys(plan)}

@@ -113,8 +113,8 @@ def _known(times: np.ndarray) -> list[Any]:
 class StepsFile:
     """steps.csv, written slice by slice: one row per step in the order in which they end.
 
-    `busy_*` seconds per unit, `limited_*` seconds by cause, `energy_j` of all devices of the instance, blank if not known; of several
-    instances, which one. Use as a context manager: the file
+    `busy_*` seconds per unit, `limited_*` seconds by cause, `energy_j` of all devices of the instance, blank if not known;
+    of several instances, which one. Use as a context manager: the file
     gets its name at the end, even of an interrupted run.
     """
 

@@ -11,8 +11,8 @@ def pool_power(served: Served, index: int, duration: float, prompt_tokens: int, 
 
     While a stage of a replica runs a step, each of its devices draws counts x joules and its static power; between steps its idle
     power. Watts are per device: ``average_w`` over the run, ``step_w`` while steps run, ``peak_w`` the highest average of any
-    step; ``of_tdp`` are the same as shares of the data sheet's limit, and ``above_tdp`` is the share of the time of steps whose power
-    exceeds it: a chip would clock down there, which is not modelled. Joules are of all devices of the pool. Of phases, see
+    step; ``of_tdp`` are the same as shares of the data sheet's limit, and ``above_tdp`` is the share of the time of steps whose
+    power exceeds it: a chip would clock down there, which is not modelled. Joules are of all devices of the pool. Of phases, see
     csrc/program.h: attention counts to its own, all else of a mixed step by its tokens; idle time to neither.
     """
     pool, own = served.pools[index], served.instances == index
@@ -60,7 +60,7 @@ def total_power(pools: list[dict[str, Any] | None], prompt_tokens: int, output_t
 
 
 def _per_token(energy: float, phases: dict[str, float], prompts: int, outputs: int) -> dict[str, float | None]:
-    """Joules of everything per output token and per token of either kind, of the phases per token of theirs, and tokens per joule."""
+    """Joules of everything per output token and per token of either kind, of phases per token of theirs, and tokens per joule."""
     return {
         "joules_per_output_token": energy / outputs if outputs else None,
         "joules_per_token": energy / (prompts + outputs) if prompts + outputs else None,

@@ -15,12 +15,12 @@ Links = Literal["NVLink3", "NVLink4", "PCIe4", "PCIe5"]
 
 
 class Power(Spec):
-    """Energies follow from `process_node`, `memory` and `links` (`hdasim.device.energy`: sources and derivations), whatever is given beside
-    them counts instead. Without `process_node` they are unknown, and so is the power; `tdp` alone is what a data sheet says.
+    """Energies follow from `process_node`, `memory` and `links` (`hdasim.device.energy`: sources and derivations); what is given
+    beside them counts instead. Without `process_node` they are unknown, and so is the power; `tdp` alone is a data sheet's limit.
 
-    `operands`: how those of a multiply-accumulate arrive: ``cells`` of a systolic array hand them on, ``registers`` hold fragments
-    (mma), ``shared_memory`` feeds tensor cores, and registers hold accumulators (wgmma). `clock_gain`: how much faster circuits
-    are clocked than the same ones at 7 nm, which costs voltage. `die`: where the area model does not know it.
+    `operands`: how those of a multiply-accumulate arrive: ``cells`` of a systolic array hand them on, ``registers`` hold
+    fragments (mma), ``shared_memory`` feeds tensor cores, and registers hold accumulators (wgmma). `clock_gain`: how much faster
+    circuits are clocked than the same ones at 7 nm, which costs voltage. `die`: where the area model does not know it.
 
     Joules: `mac` on an array, `tree_mac` on a MAC tree, `vector_op`; for a byte of `dram_byte`, `global_byte`, `local_byte`,
     `noc_byte` (from a core to its neighbour), `link_byte` (received from another device). Watts: `static` while a step runs
