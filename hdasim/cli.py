@@ -303,9 +303,9 @@ def _step(args: argparse.Namespace) -> int:
     group = experiment.serving.group(experiment.device.name, replicas=False)
     title = f"{experiment.model.name} on {group}: {args.phase}, {args.batch_size} x {args.isl}"
     if args.json:
-        _out(to_json({"title": title, **step_head(record, rows), "operators": rows}))
+        _out(to_json({"title": title, **step_head(machine, record, rows), "operators": rows}))
     else:
-        print_step(title, record, rows, _console())
+        print_step(title, machine, record, rows, _console())
     _warn_of_borrowed(experiment)
     return EXIT_OK
 

@@ -104,8 +104,7 @@ def system_cost(groups: Sequence[tuple[int, dict[str, Any]]]) -> dict[str, Any]:
 
 def tdp(device: Device) -> float | None:
     """Watts that the device is built for, if its power section says so."""
-    watts = getattr(device.power, "tdp", None)
-    return None if watts is None else float(watts)
+    return device.power.tdp if device.power else None
 
 
 def _price(device: Device) -> tuple[str, float] | None:
