@@ -4,8 +4,6 @@ from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
 from ...errors import SpecError
 from ...spec.hardware import Device
 from ...spec.search_ador import AdorSearch
@@ -52,6 +50,8 @@ class Bench:
         self.slots = slots(search, self.traffic, kv_tokens)
         self.shapes = shapes(search, self.traffic, self.slots)
         self.screened: dict[Chip, Screened] = {}
+        #: With the links that step 2 gave them.
+        self.linked: dict[Chip, Screened] = {}
         self.failed: dict[Chip, str] = {}
         self.simulated: dict[Chip, dict[str, Any]] = {}
         self.reference: Measured
@@ -84,14 +84,11 @@ class Bench:
             if "error" in record:
                 self.failed[chip] = record["error"]
             else:
-                area = chips.area(self.search, chip)
-                self.screened[chip] = Screened(area, record, *self._times(record), chip)
+                self.screened[chip] = self.screened_of(chip, record)
 
-    def screened_as(self, chip: Chip) -> Screened:
-        """What is known of the chip with the widest links, as all are screened."""
-        given = self.search.constraints
-        bandwidth = given.p2p.bandwidth if given.p2p else None
-        return self.screened[msgspec.structs.replace(chip, link_width=given.max_link_width, p2p_bandwidth=bandwidth)]
+    def screened_of(self, chip: Chip, record: dict[str, Any]) -> Screened:
+        """A chip with a record of its steps."""
+        return Screened(chips.area(self.search, chip), record, *self._times(record), chip)
 
     def simulate(self, wanted: Sequence[Chip]) -> Asking:
         """Serving simulations of chips that have none yet."""

@@ -51,7 +51,7 @@ def device(search: AdorSearch, chip: Chip) -> Device:
         p2p = msgspec.structs.replace(p2p, bandwidth=chip.p2p_bandwidth)
     width = given.global_memory_width * chip.global_memory / MIB
     return Device(
-        name=search.name, frequency=given.frequency, core_count=chip.core_count,
+        name="proposed", frequency=given.frequency, core_count=chip.core_count,
         core=Core(
             systolic_array=SystolicArray(rows=chip.side, cols=chip.side),
             mac_tree=MacTree(width=chip.width, lanes=chip.lanes, lanes_split=search.space.lanes_split),

@@ -38,6 +38,8 @@ __all__ = ["print_result", "search", "write_files"]
 
 #: Arrays have to be so much faster after a vendor's target was missed by less.
 FASTER = 1.25
+#: So many times the finalists are tried with more global memory.
+VARIED = 6
 
 
 def search(spec: AdorSearch, log: Callable[[str], None]) -> Generator[list[Any], list[dict[str, Any]], dict[str, Any]]:
@@ -77,7 +79,7 @@ class Search:
         """All iterations; the document."""
         refuse_too_small(self.needs)
         yield from self.bench.evaluate_reference()
-        state: State | None = State(tree_lanes(self.needs.reuse, self.spec.space.lane_min))
+        state: State | None = self._first()
         tried: set[State] = set()
         while state is not None and len(tried) < self.spec.max_iterations:
             tried.add(state)
@@ -103,6 +105,14 @@ class Search:
         self.journal.tell("result", f"proposed: {best.label}, {chips.area(self.spec, best):.1f} mm2")
         return document(self.judge, self.journal, best, needed)
 
+    def _first(self) -> State:
+        """Lanes of the formula, or as many of them as fit the area with anything else."""
+        lanes = tree_lanes(self.needs.reuse, self.spec.space.lane_min)
+        while lanes > 1 and not fitting(self.needs, lanes):
+            self.journal.tell("1", f"no chip with {lanes} lanes fits {self.spec.constraints.area:g} mm2: half of them")
+            lanes //= 2
+        return State(lanes)
+
     def _iterate(self, state: State) -> Asking:
         """One pass through the three steps; the next state, None to stop."""
         ranked = yield from self._step_one(state)
@@ -111,8 +121,8 @@ class Search:
             if not allowed:
                 self._stop("no chip is left to try")
                 return None
-            finalists = yield from self._with_memory(self._few(allowed))
-            networks = yield from Links(self.bench, self.needs).size(finalists)
+            grown = yield from self._with_memory(allowed)
+            networks = yield from Links(self.bench, self.needs).size(self._few(grown))
             for network in networks:
                 self.journal.tell("2", network.said)
             self.banned += [n.chip for n in networks if not n.feasible]
@@ -159,17 +169,18 @@ class Search:
             found.setdefault((s.chip.side, s.chip.core_count), s)
         return list(found.values())[: self.spec.finalists]
 
-    def _with_memory(self, finalists: list[Screened]) -> Asking:
-        """ADOR gives all that is left to global memory; here as much of it as makes up for its area."""
-        variants = {s.chip: global_sizes(self.spec, s.chip) for s in finalists}
+    def _with_memory(self, ranked: list[Screened]) -> Asking:
+        """ADOR gives all that is left to global memory; here the best chips get as much of it as makes up for its area."""
+        ahead = ranked[: VARIED * self.spec.finalists]
+        variants = {s.chip: global_sizes(self.spec, s.chip) for s in ahead}
         yield from self.bench.screen(c for sizes in variants.values() for c in sizes)
-        chosen = []
-        for own in finalists:
-            known = [self.bench.screened[c] for c in variants[own.chip] if c in self.bench.screened]
-            chosen.append(max([own, *known], key=self.bench.rank))
-            if own is finalists[0] and known:
-                self._tell_memory(own, known[-1], chosen[0])
-        return chosen
+        grown = [self.bench.screened[c] for sizes in variants.values() for c in sizes if c in self.bench.screened]
+        again = sorted([*ahead, *grown], key=lambda s: (self.bench.rank(s), -s.area), reverse=True)
+        own = ranked[0]
+        known = [self.bench.screened[c] for c in variants[own.chip] if c in self.bench.screened]
+        if known:
+            self._tell_memory(own, known[-1], max([own, *known], key=self.bench.rank))
+        return again
 
     def _tell_memory(self, own: Screened, full: Screened, chosen: Screened) -> None:
         need, most, taken = (s.chip.global_memory / MIB for s in (own, full, chosen))
@@ -201,7 +212,7 @@ class Search:
         if where == "tree":
             return State(2 * state.lanes, state.gemm)
         faster = max([FASTER, *(g.ratio for g in found if not g.met and g.ratio)])
-        gemm = self.bench.screened_as(ahead).gemm / faster
+        gemm = self.bench.linked[ahead].gemm / faster
         return State(max(state.lanes // 2, self.floor), gemm)
 
     def _after_success(self, state: State, ahead: Chip) -> State | None:

@@ -85,7 +85,7 @@ def _row(judge: Judge, chip: Chip) -> dict[str, Any]:
     own, load, step = times(run, judge.search.statistic), judge.in_traffic(chip), judge.of_steps(chip)
     ratios = {"ttft": load and load.ttft, "tbt": load and load.tbt, "mean": load and load.mean}
     return {
-        **msgspec.to_builtins(chip), **_steps(judge.bench.screened_as(chip)),
+        **msgspec.to_builtins(chip), **_steps(judge.bench.linked[chip]),
         "label": chip.label, "area": chips.area(judge.search, chip), "ttft_ms": own and own[0], "tbt_ms": own and own[1],
         "efficiency": {**ratios, "step_ttft": step.ttft, "step_tbt": step.tbt}, "bottleneck": run.get("bottleneck"),
         "request_throughput": run.get("request_throughput"), "missed": [g.name for g in judge.missed(chip)],
