@@ -64,9 +64,10 @@ def device(search: AdorSearch, chip: Chip) -> Device:
     )  # fmt: skip
 
 
-def area(search: AdorSearch, chip: Chip) -> float:
-    """mm2 of the die."""
-    return die_area(device(search, chip)).total
+def area(search: AdorSearch, chip: Chip, *, trees: bool = True) -> float:
+    """mm2 of the die, or of the die without its MAC trees."""
+    parts = die_area(device(search, chip))
+    return parts.total if trees else parts.total - parts.cores * parts.core_mac_tree_mm2
 
 
 def reference_area(search: AdorSearch) -> float:

@@ -62,12 +62,9 @@ def test_serving_figures_are_those_of_running_the_file(small: dict[str, Any], tm
 
 
 def test_step_figures_are_those_of_the_engine(small: dict[str, Any]) -> None:
-    """At the links that step 2 chose a step takes at most 1 % longer than at the widest, which were screened."""
     experiment = experiment_of(small["experiment"])
     for key, phase, batch in (("step_ttft_ms", "prefill", 1), ("step_tbt_ms", "decode", 150)):
-        ours = 1e3 * float(step(experiment, phase, batch, 1024)[1]["time"])
-        assert small["chip"][key] <= ours * (1 + 1e-9)
-        assert ours <= 1.01 * small["chip"][key]
+        assert small["chip"][key] == 1e3 * float(step(experiment, phase, batch, 1024)[1]["time"])
 
 
 def test_the_best_of_what_was_simulated_is_proposed(small: dict[str, Any]) -> None:
@@ -113,45 +110,47 @@ def test_the_estimate_is_near_the_simulation(small: dict[str, Any]) -> None:
 
 def test_more_area_is_never_worse() -> None:
     """On the same candidates: what fits the smaller area fits the larger one, too."""
-    found = [drive(load(*SMALL, f"constraints.area={size}"))["chip"]["efficiency"]["mean"] for size in (230, 300, 400, 516)]
+    found = [drive(load(*SMALL, f"constraints.area={size}"))["chip"]["efficiency"]["mean"] for size in (205, 260, 516)]
     assert found == sorted(found)
 
 
 def test_a_service_level_out_of_reach_names_the_bandwidth_that_reaches_it() -> None:
-    spec = load(*SMALL, "slo.itl={p99: 14 ms}")
-    found = drive(spec)
+    found = drive(load(*SMALL, "slo.tpot={mean: 9 ms}"))
     assert found["status"] == "none"
-    assert found["missed"] == ["p99 itl"]
-    assert any("the bottleneck is dram" in d["text"] for d in found["decisions"])
+    assert found["missed"] == ["mean tpot"]
+    assert any(d["text"].endswith("stop") for d in found["decisions"])
     rows = {row["resource"]: row for row in found["needed"]}
-    assert {row["target"] for row in found["needed"]} == {"p99 itl"}
+    assert {row["target"] for row in found["needed"]} == {"mean tpot"}
     remedy = rows["DRAM bandwidth"]
     assert remedy["factor"] is not None
     base = experiment_of(found["experiment"])
 
-    def p99(factor: float) -> float:
+    def tpot(factor: float) -> float:
         dram = msgspec.structs.replace(base.device.dram, bandwidth=base.device.dram.bandwidth * factor)
         changed = msgspec.structs.replace(base, device=msgspec.structs.replace(base.device, dram=dram))
-        return float(serve({"experiment": plain(changed)})["p99_itl_ms"])
+        return float(serve({"experiment": plain(changed)})["mean_tpot_ms"])
 
-    assert p99(remedy["factor"]) <= 14 < p99(remedy["factor"] / 2**0.25)
+    assert tpot(remedy["factor"]) <= 9 < tpot(remedy["factor"] / 2**0.25)
     for name in ("DRAM capacity", "area, for MAC trees"):
         assert rows[name]["factor"] is None
         assert rows[name]["tried_up_to"]
 
 
 def test_a_missed_target_of_speed_moves_area_to_the_arrays() -> None:
-    found = drive(load(*SMALL, "slo.ttft={p50: 39 ms}", "max_iterations=4", "finalists=1"))
+    found = drive(load(*SMALL, "slo.ttft={p50: 36 ms}", "finalists=1"))
     assert any("it goes to the arrays" in d["text"] for d in found["decisions"])
-    gemms = [row["gemm_ms"] for row in found["simulated"]]
-    assert min(gemms) < gemms[0]
     assert found["status"] == "found"
+    slow = min(row["gemm_ms"] for row in found["simulated"] if row["missed"])
+    assert found["chip"]["gemm_ms"] < slow
+    # and no more than needed: arrays between the two were asked for, once the fastest had met the target
+    assert any("may do" in d["text"] for d in found["decisions"])
+    assert found["chip"]["area"] < 300
 
 
 def test_a_noc_that_is_too_narrow_goes_back_to_step_one() -> None:
-    found = drive(load(*SMALL, "constraints.max_link_width=96", "max_exposed=0.02"))
+    found = drive(load(*SMALL, "constraints.max_link_width=192", "max_exposed=0.02"))
     assert any("infeasible, back to step 1" in d["text"] for d in found["decisions"])
-    assert found["chip"]["link_width"] <= 96
+    assert found["chip"]["link_width"] <= 192
     with pytest.raises(SpecError, match=r"no chip of this space has a NoC"):
         drive(load(*SMALL, "constraints.max_link_width=1", "max_exposed=0.02"))
 
