@@ -6,6 +6,8 @@ node dies is tried again on another, as Ray does by default: an evaluator has no
 
 import logging
 import os
+import re
+import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
@@ -20,6 +22,8 @@ from .work import Broken, Done, work
 
 #: Bytes of shared memory for objects, of which records need next to nothing. Ray's least is 75 MiB.
 OBJECT_STORE = 80 << 20
+#: Seconds within which a cluster has to accept a connection.
+PATIENCE = 10.0
 #: Ray as quiet as it goes: no usage report, no warning about accelerators.
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_DISABLE_IMPORT_WARNING": "1"}
 
@@ -58,6 +62,8 @@ class RayRunner:
         if address == "local":
             options |= {"num_cpus": self.workers, "include_dashboard": False, "object_store_memory": OBJECT_STORE}
         try:
+            if match := re.search(r"([^/:]+):([0-9]+)$", address):  # Ray itself would wait for ever
+                socket.create_connection((match[1], int(match[2])), timeout=PATIENCE).close()
             self.ray.init(address=address, **options)
         except (Exception, SystemExit) as error:
             reason = " ".join(str(error).split())[:200] or type(error).__name__

@@ -57,7 +57,8 @@ class Store:
     made_from
         What the records depend on, plain data: ``hdasim_version``, ``method``, ``spec``, ``files``.
     resume
-        Go on where an earlier run of the same search was; without one, begin.
+        Go on where an earlier run of the same search was; without one, begin. Without `resume` an earlier one that has
+        evaluations is left alone.
 
     Raises
     ------
@@ -95,7 +96,7 @@ class Store:
             if marks != [_APPLICATION, _TABLES]:
                 raise SpecError(f"is no file of hdasim search; {_ELSEWHERE}", place=str(self.path))
             self._check_same(mine)
-            if not resume:
+            if not resume and len(self):
                 state = "a finished search" if self._meta()["finished"] == "yes" else "this search, unfinished"
                 remedy = f"--resume goes on from there; to begin anew, {_ELSEWHERE}"
                 raise SpecError(f"holds {state} ({len(self):,} evaluations); {remedy}", place=str(self.path))

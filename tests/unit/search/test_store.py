@@ -61,7 +61,8 @@ def test_resume_without_an_earlier_search_begins_one(tmp_path: Path) -> None:
 
 
 def test_an_earlier_search_is_not_overwritten(tmp_path: Path) -> None:
-    path = filled(tmp_path)
+    filled(tmp_path, 0)
+    path = filled(tmp_path)  # one without evaluations is
     assert refused(tmp_path, resume=False) == (
         f"{path}: holds this search, unfinished (3 evaluations); --resume goes on from there; to begin anew, "
         "choose another --output-dir"
