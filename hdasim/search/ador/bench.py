@@ -4,6 +4,7 @@ from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...cost.area import die_area
 from ...errors import SpecError
 from ...spec.hardware import Device
 from ...spec.search_ador import AdorSearch
@@ -66,12 +67,12 @@ class Bench:
 
     def evaluate_reference(self) -> Asking:
         """Steps and simulation of the reference, as it is."""
-        device = self.search.reference
+        device = chips.reference(self.search)
         record, run = yield [self.steps_task(device), self.serve_task(device)]
         for each in (record, run):
             if "error" in each:
                 raise SpecError(f"the reference cannot serve this: {each['error']}", ("reference",))
-        self.reference = Measured(chips.reference_area(self.search), record, *self._times(record))
+        self.reference = Measured(die_area(device).total, record, *self._times(record))
         self.reference_run = run
 
     def screen(self, wanted: Iterable[Chip]) -> Asking:

@@ -70,9 +70,12 @@ def area(search: AdorSearch, chip: Chip, *, trees: bool = True) -> float:
     return parts.total if trees else parts.total - parts.cores * parts.core_mac_tree_mm2
 
 
-def reference_area(search: AdorSearch) -> float:
-    """mm2 of the reference, with the same option for its MAC tree."""
-    return die_area(search.reference, search.constraints.die.mac_tree_area).total
+def reference(search: AdorSearch) -> Device:
+    """The reference, its MAC trees' area (and so its leakage) counted as those of the chips."""
+    given = search.reference
+    assert given.area is not None  # `AdorSearch` holds that
+    area = msgspec.structs.replace(given.area, mac_tree_area=search.constraints.die.mac_tree_area)
+    return msgspec.structs.replace(given, area=area)
 
 
 def most(fits: Callable[[int], bool]) -> int:
