@@ -14,6 +14,9 @@ from pathlib import Path
 TESTS = Path(__file__).parent
 #: What has to be the same, byte for byte, however a search ran.
 SAME = ("result.json", "evaluations.csv", "log.txt", "spec.yaml")
+#: What makes a part of a shipped search of ADOR's method, about 100 evaluations, as overrides.
+ADOR = ("space.sides=[32, 64, 96]", "space.core_counts=[16, 32]", "space.local_memories=[512 KiB, 1 MiB]", "max_iterations=2",
+        "workload.num_prompts=200", "conditions.batch_size=32", "targets.request_throughput=7")  # fmt: skip
 _MARK = "HDASIM_TEST_MARK"
 
 

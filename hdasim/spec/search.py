@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+import math
 import os
 import sys
 from collections.abc import Iterable
@@ -85,8 +86,17 @@ def _absolute(spec: Any) -> Any:
 
 def document_of(method: str, spec: Any) -> dict[str, Any]:
     """The search in full, without presets, as plain data that `load_search` understands."""
-    data: dict[str, Any] = msgspec.to_builtins(spec)
+    data: dict[str, Any] = _finite(msgspec.to_builtins(spec))
     return {"method": method, **{key: value for key, value in data.items() if key != "method"}}
+
+
+def _finite(data: Any) -> Any:
+    """Plain data that JSON can hold: an infinite rate as text."""
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_finite(value) for value in data]
+    return str(data) if isinstance(data, float) and not math.isfinite(data) else data
 
 
 def expanded_search(method: str, spec: Any) -> str:

@@ -3,10 +3,11 @@
 import random
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from search_runs import Run, Searches, per_run, recorded
+from search_runs import ADOR, Run, Searches, per_run, recorded
 
 #: About 370 evaluations of 10 ms.
 TOY = "method: search_toy:Toy\nrounds: 20\npoints: 20\nseed: 1\npause: 10 ms\n"
@@ -26,41 +27,60 @@ def wait_for(run: Run, records: int) -> None:
         time.sleep(0.005)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_ten_kills(searches: Searches, workers: str) -> None:
-    searches.whole("undisturbed", "--workers", "2")
-    draw, folder = random.Random(int(workers)), searches.directory / "killed"
-    after: list[tuple[set[str], int]] = []  # what was recorded at each kill, and how many evaluations had begun
-    searches.seen.unlink()
+def killed(searches: Searches, most: int, *options: str) -> Iterator[dict[str, tuple[str, int]]]:
+    """Kill the search in the folder "killed" again and again, yield what it has recorded each time, and let it end.
+
+    Every second kill comes after 1 to `most` new records, the others at any moment, also while it starts.
+    """
+    draw, folder = random.Random(most), searches.directory / "killed"
     for number in range(KILLS):
-        run = searches.start("killed", "--workers", workers)
-        if number % 2:  # while evaluations are recorded
-            wait_for(run, len(recorded(folder)) + draw.randrange(1, 30))
+        run = searches.start("killed", *options)
+        if number % 2:
+            wait_for(run, len(recorded(folder)) + draw.randrange(1, most + 1))
             time.sleep(draw.random() * 0.03)
-        else:  # at any moment, also while it starts
+        else:
             time.sleep(draw.random() * 0.9)
         assert run.process.poll() is None, "it ended before the kill"
         run.kill()
         assert run.all_gone(), run.left()
-        known = {spec for spec, _ in recorded(folder).values()}
-        after.append((known, len(_seen(searches))))
-    searches.whole("killed", "--workers", workers)
+        yield recorded(folder)
+    searches.whole("killed", *options)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_ten_kills(searches: Searches, workers: str) -> None:
+    searches.whole("undisturbed", "--workers", "2")
+    searches.seen.unlink()
+    after = [(records, len(_seen(searches))) for records in killed(searches, 30, "--workers", workers)]
     assert searches.contents("killed") == searches.contents("undisturbed")
 
-    for known, begun in after:
-        points = {spec.split('"at":[')[1].split("]")[0] for spec in known}
+    assert len(after) == KILLS
+    for records, begun in after:
+        points = {spec.split('"at":[')[1].split("]")[0] for spec, _ in records.values()}
         assert not points & set(_seen(searches)[begun:])
-    counts = [len(known) for known, _ in after]
+    counts = [len(records) for records, _ in after]
     assert counts == sorted(counts) and counts[-1] >= KILLS // 2
-    records = recorded(folder)
-    assert sum(per_run(folder).values()) == len(records) == len(recorded(searches.directory / "undisturbed"))
-    twice = {point: times for point, times in Counter(_seen(searches)).items() if times > 1}
-    assert sum(twice.values()) - len(twice) <= KILLS * int(workers)  # those that ran when a kill came
+    again = sum(times - 1 for times in Counter(_seen(searches)).values())
+    assert again <= KILLS * int(workers)  # those that ran when a kill came
 
 
 def _seen(searches: Searches) -> list[str]:
     return searches.seen.read_text(encoding="utf-8").splitlines() if searches.seen.exists() else []
+
+
+@pytest.mark.slow
+def test_ten_kills_of_a_search_for_a_chip(tmp_path: Path) -> None:
+    changes = tuple(part for change in ADOR for part in ("--set", change))
+    searches = Searches(tmp_path, "ador-llama3-8b-chat", ("--resume", *changes))
+    searches.whole("undisturbed", "--workers", "1")
+    after = list(killed(searches, 9, "--workers", "2"))
+    assert searches.contents("killed") == searches.contents("undisturbed")
+    final = recorded(tmp_path / "killed")
+    assert final.keys() == recorded(tmp_path / "undisturbed").keys()
+    for records in after:  # what a run recorded is still that run's
+        assert records.items() <= final.items()
+    assert len(per_run(tmp_path / "killed")) > KILLS // 2
 
 
 @pytest.mark.slow

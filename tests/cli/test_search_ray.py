@@ -4,7 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-from search_runs import Searches, recorded
+from search_runs import ADOR, Searches, recorded
 
 pytestmark = [
     pytest.mark.slow,
@@ -26,6 +26,13 @@ def test_the_same_files_as_on_local_workers(searches: Searches) -> None:
     assert searches.contents("ray") == searches.contents("local")
     others = [line for line in err.splitlines() if not line.startswith(("round ", "done: "))]
     assert all(line.endswith(" evaluations") for line in others), others
+
+
+def test_the_same_chip_as_on_local_workers(tmp_path: Path) -> None:
+    changes = (part for change in ADOR for part in ("--set", change))
+    searches = Searches(tmp_path, "ador-llama3-8b-chat", (*changes, "--workers", "2", "--json"))
+    assert searches.whole("ray", "--runner", "ray")[0] == searches.whole("local")[0]
+    assert searches.contents("ray") == searches.contents("local")
 
 
 def test_a_worker_that_always_dies(searches: Searches) -> None:

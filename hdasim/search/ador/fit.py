@@ -30,7 +30,8 @@ def refuse_misfit(search: AdorSearch) -> tuple[list[Op], int]:
         each = given.dram.capacity
         wanted = search.model.weight_total_bytes / (search.serving.device_count * search.serving.pipeline_parallel_size)
         wanted /= search.serving.memory_utilization
-        message = f"{error.message}; or dram.capacity above {wanted / 1e9:.0f} GB instead of {each / 1e9:.0f} GB"
+        more = f"dram.capacity above {wanted / 1e9:.0f} GB instead of {each / 1e9:.0f} GB"
+        message = f"{error.message}; or, for the weights alone, {more}"
         raise CapacityError(message, error.path) from None
     pages = min(p.memory.page_count for p in programs)
     block, conditions = search.serving.block_size, search.conditions

@@ -24,6 +24,8 @@ from .space import Needs
 
 #: Steps of a factor between two powers of two.
 FINE = 4
+#: More cores than this are not tried; the NoC takes longer to simulate than the rest.
+MOST_CORES = 128
 
 
 @dataclass
@@ -60,8 +62,9 @@ def resources(bench: Bench, needs: Needs, chip: Chip) -> list[Resource]:
             task = bench.serve_task(msgspec.structs.replace(base, p2p=p2p))
             links.add(f, f"{show(p2p.bandwidth, 'B/s')} each way", task)
         found.append(links)
-    larger = [msgspec.structs.replace(chip, side=s) for s in search.space.sides if s > chip.side]
-    counts = [n for n in search.space.core_counts if n > chip.core_count]
+    sides = {*search.space.sides, *(chip.side + 32 * i for i in range(1, 9))}
+    larger = [msgspec.structs.replace(chip, side=s) for s in sorted(sides) if s > chip.side]
+    counts = sorted(n for n in {*search.space.core_counts, MOST_CORES} if n > chip.core_count)
     more = [msgspec.structs.replace(chip, core_count=n, width=needs.width(n)) for n in counts]
     trees = [msgspec.structs.replace(chip, lanes=chip.lanes * 2**i) for i in range(1, 5)]
     found += [_area(bench, name, variants) for name, variants in
