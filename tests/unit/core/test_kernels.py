@@ -206,7 +206,7 @@ def test_prefill_tiles_refuses(bad: tuple[int, int, int, int, int]) -> None:
         # four times, two counts; four 4-byte words
         (layout.REQUEST, 7 * 8 + 4 * 4),
         (layout.STEP_RECORD, (3 + 7 + 2 + 2 + 6 + 8 + 1 + 8 + 2 + 1) * 8),
-        # counts, times, occupancies, bound, byte counts, 2 x MACs, 6 units, 8 causes, exposed, what was sent, energy, power and time
+        # counts, times, occupancies, bound, byte counts, 2 x MACs, 6 units, 8 causes, exposed, what was sent, energy, 2 powers
         (layout.TOTALS, (5 + 3 + 3 + 1 + 2 + 2 + 6 + 8 + 1 + 2 + 8 + 2 + 2) * 8),
         # 4 types; tree, vector, 3 memories, operands, 2 networks; 2 powers
         (layout.ENERGY, (4 + 8 + 2) * 8),

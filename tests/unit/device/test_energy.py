@@ -159,8 +159,8 @@ def test_a_gemm_by_hand() -> None:
 
 
 def test_operands_of_an_array_by_hand() -> None:
-    """A prompt on the arrays of `ador`, 64 x 64 of fp16: 2 / 64 B of activations and 2 x 4 / 64 B of partial sums each, and weights:
-    read from DRAM once, written to local memory, and read by every row of cores."""
+    """A prompt on the arrays of `ador`, 64 x 64 of fp16: 2 / 64 B of activations and 2 x 4 / 64 B of partial sums each,
+    and weights: read from DRAM once, written to local memory, and read by every row of cores."""
     e = experiment("ador", "device.core.mac_tree=null", "device.dataflow=latency", only(local_byte=1.0))
     machine, _, ops = hdasim.step(e, "prefill", 1, 512)
     names = [operator.op.name for operator in machine.operators()]
@@ -261,7 +261,8 @@ def test_decode_draws_far_less_than_prefill(name: str) -> None:
 
 
 def test_a_tpu_draws_what_google_measured() -> None:
-    """121 W at least, 170 on average and 192 at most in production (Jouppi et al., ISCA 2023): decode within that, prefill near it."""
+    """121 W at least, 170 on average and 192 at most in production (Jouppi et al., ISCA 2023): decode within that,
+    prefill near it."""
     decode, prefill = (joules(experiment("tpu-v4"), *case)[0] for case in (("decode", 64, 1024), ("prefill", 8, 2048)))
     assert 121 < float(decode["energy"].sum() / decode["time"]) < 192
     assert 170 < float(prefill["energy"].sum() / prefill["time"]) < 1.25 * 192
