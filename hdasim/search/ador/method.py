@@ -7,7 +7,8 @@
    whose ports are a constant for each core. A chip whose NoC cannot hide it goes back to step 1.
 3. Serving simulation of the best few against the targets of users and vendor. A miss moves area (`goals.shift`): ADOR gives the
    vendor's targets to the array and the users' to the MAC tree; here it goes there only if that unit limits, and the log says so
-   where it does not. Targets met, the search asks what the trees' lanes beyond the model's reuse are worth, by halving them.
+   where it does not. Targets met, the search asks what the trees' lanes beyond the model's reuse (or beyond `lane_min`, if that
+   is less) are worth, by halving them.
 
 Among the simulated chips that meet all targets the one with the best area efficiency is proposed: the geometric mean of those of
 TTFT and TBT, chips that are no worse than the reference on either first. If none meets them, the nearest is, with the least of
@@ -73,7 +74,7 @@ class Search:
         self.judge = Judge(self.bench)
         used = reuse(ops, spec.conditions.latency_batch)
         self.needs = Needs(spec, ops, used)
-        self.floor = tree_lanes(used, 1)
+        self.floor = min(tree_lanes(used, 1), spec.space.lane_min)
         self.banned: list[Chip] = []
 
     def run(self) -> Asking:
@@ -247,10 +248,15 @@ class Search:
             self._stop(f"{said}; no better than {best.label}")
             return None
         if state.lanes <= self.floor:
-            self._stop(f"{said}; {state.lanes} lanes are the model's reuse, below which a tree cannot follow DRAM")
+            self._stop(f"{said}; {self._least()}")
             return None
         self.journal.tell("3", f"{said}: try half the lanes")
         return State(state.lanes // 2, state.gemm)
+
+    def _least(self) -> str:
+        if self.floor < self.spec.space.lane_min:
+            return f"{self.floor} lanes are the model's reuse, below which a tree cannot follow DRAM"
+        return f"{self.floor} lanes are lane_min"
 
     def _stop(self, why: str) -> None:
         self.journal.tell("3", f"{why}; stop")

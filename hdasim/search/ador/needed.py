@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 
-from ...compiler.program import compile_program
 from ...errors import CapacityError, SpecError
 from ...spec.search_ador import AdorSearch
 from ...units import show
@@ -19,6 +18,7 @@ from ..loop import Task
 from . import chip as chips
 from .bench import Asking, Bench
 from .chip import Chip
+from .fit import programs
 from .goals import Goal, goals
 from .space import Needs
 
@@ -110,7 +110,7 @@ def _cuts(bench: Bench, base: Any, serving: Any) -> bool:
     if base.p2p is None:
         return False
     try:
-        compile_program(bench.search.experiment(base, serving=serving))
+        programs(bench.search.experiment(base, serving=serving))
     except (SpecError, CapacityError):
         return False
     return True

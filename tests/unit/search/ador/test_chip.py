@@ -116,6 +116,17 @@ def test_conditions_beyond_the_kv_cache_are_refused() -> None:
         refuse_misfit(load("conditions.batch_size=4000"))
 
 
+@pytest.mark.parametrize("tokens", [10**6, 2**21])
+def test_a_prompt_too_long_for_a_step_is_refused(tokens: int) -> None:
+    with pytest.raises(SpecError, match=r"conditions.input_len: a prompt of [\d,]+ tokens in one step is too long"):
+        refuse_misfit(load(f"conditions.input_len={tokens}"))
+
+
+def test_what_the_area_model_does_not_know_is_refused_under_the_files_own_key() -> None:
+    with pytest.raises(SpecError, match=r"constraints.die.sram_cell: LLMCompass has no SRAM cell at 14nm"):
+        refuse_misfit(load("constraints.die.process_node=14nm"))
+
+
 def test_a_file_that_contradicts_itself_is_refused() -> None:
     for override, words in (
         ("constraints.die.cores=64", "cores follows from the chip"),
