@@ -193,15 +193,15 @@ static hda_status_t resolve_exact(hda_program_t *program, const rows_t *rows) {
 /* Joules by part and by phase: attention to its own, all else by the share of prompts' tokens in the step's. */
 static void total_energy(const hda_program_t *program, const rows_t *rows, hda_step_t *step,
                          hda_op_step_t *per_op) {
-    double shared = 0;
+    double shared = 0, parts[HDA_ENERGY_STATIC] = {0};
     for (int64_t i = 0; i < program->op_count; i++) {
-        const work_t *work = program->work[i];
+        const double *energy = program->work[i]->energy, times = program->repeat[i];
         double sum = 0;
         for (int part = 0; part < HDA_ENERGY_STATIC; part++) {
-            const double joules = program->repeat[i] * work->energy[part];
-            step->energy[part] += joules;
-            sum += joules;
+            parts[part] += times * energy[part];
+            sum += energy[part];
         }
+        sum *= times;
         if (program->ops[i].kind == HDA_OP_PREFILL_ATTENTION)
             step->phase_energy[0] += sum;
         else if (program->ops[i].kind == HDA_OP_DECODE_ATTENTION)
@@ -210,6 +210,7 @@ static void total_energy(const hda_program_t *program, const rows_t *rows, hda_s
             shared += sum;
         if (per_op != NULL) per_op[i].energy = sum;
     }
+    for (int part = 0; part < HDA_ENERGY_STATIC; part++) step->energy[part] = parts[part];
     step->energy[HDA_ENERGY_STATIC] = program->device.energy.standing * step->time;
     shared += step->energy[HDA_ENERGY_STATIC];
     const double prompts =
