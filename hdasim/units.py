@@ -20,8 +20,9 @@ UNITS: dict[str, dict[str, float]] = {
     "Hz": {f"{p}Hz": f for p, f in _DECIMAL.items()},
     "s": _TIME,
     "1/s": {"req/s": 1.0, "1/s": 1.0, "/s": 1.0, "rps": 1.0, "qps": 1.0},
+    "mm2": {"mm2": 1.0, "mm^2": 1.0, "mm²": 1.0, "cm2": 1e2, "um2": 1e-6},
 }
-_EXAMPLE = {"B": "80 GiB", "B/s": "2 TB/s", "Hz": "1.5 GHz", "s": "200 ms", "1/s": "10 req/s"}
+_EXAMPLE = {"B": "80 GiB", "B/s": "2 TB/s", "Hz": "1.5 GHz", "s": "200 ms", "1/s": "10 req/s", "mm2": "826 mm2"}
 _QUANTITY = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*((?<=\s)1/s|[^\d\s].*?)?\s*")
 
 
@@ -30,7 +31,7 @@ _LONGEST = 100
 
 
 def parse(value: object, unit: str) -> float:
-    """Return `value` as a number of the SI base `unit` ("B", "B/s", "Hz", "s" or "1/s").
+    """Return `value` as a number of the SI base `unit` ("B", "B/s", "Hz", "s", "1/s" or "mm2").
 
     Raises
     ------
@@ -70,6 +71,8 @@ def show(value: float, unit: str) -> str:
     """Return `value` in `unit` for people, as `parse` reads it: decimal prefix, three or four digits ("2 TB/s", "9.53 ms")."""
     if unit == "1/s":
         return f"{value:.4g} req/s" if math.isfinite(value) else "inf"
+    if unit == "mm2":
+        return f"{value:.4g} mm2" if abs(value) < 1e4 else f"{value:.0f} mm2"
     if unit == "s" and value != 0:
         for text, factor in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9)):
             if abs(value) >= factor or text == "ns":

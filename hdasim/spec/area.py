@@ -7,11 +7,15 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from .base import CoreCount, PositiveBytes, Side, Spec, Width
+from .base import CoreCount, PositiveBytes, Side, Spec, SquareMillimetres, Width
 
 #: Of one lane; may be fractional.
 Count = Annotated[float, Meta(ge=0, le=1e6)]
 Interfaces = Annotated[int, Meta(ge=0, le=4096)]
+ProcessNode = Literal["5nm", "6nm", "7nm", "10nm", "14nm", "20nm", "28nm", "40nm", "65nm", "90nm"]
+InterfaceKind = Literal["HBM2e", "DDR5", "PCIe4", "PCIe5", "NVLink3", "NVLink4", "InfinityFabric"]
+MacTreeArea = Literal["synthesis", "ador"]
+MemoryPrice = Literal["HBM2e", "DDR5", "DDR5-2025"]
 
 
 class Alus(Spec):
@@ -35,27 +39,47 @@ class RegisterFile(Spec):
 class Interface(Spec):
     """`count` PHYs with their controllers: HBM2e stacks of 1024 bits, DDR5 channels of 32 bits, links, PCIe lanes."""
 
-    kind: Literal["HBM2e", "DDR5", "PCIe4", "PCIe5", "NVLink3", "NVLink4", "InfinityFabric"]
+    kind: InterfaceKind
     count: Interfaces
+
+
+class KnownDie(Spec):
+    """The area of the die by somebody else, and who says so."""
+
+    area: SquareMillimetres
+    source: Annotated[str, Meta(min_length=1, max_length=300)]
 
 
 class Area(Spec):
     """Physical counts are those on the die, enabled or not; None: as many as the device has.
 
-    `lanes`: sublanes of a core, each with its array, control and registers. `vector_width` of one lane.
+    `lanes`: sublanes of a core, each with its array, control and registers. `vector_width` of one lane, by default the core's
+    vector unit divided by the lanes. `alus` default to those of LLMCompass for that width: half of it int32 and fp32, a quarter
+    fp64. `array_rows` and `array_cols` where the die has more cells than work in a cycle. None of `memory`, `links` and `host`:
+    not on the die, or not counted. `memory_price` names the price of a GB (`hdasim.cost.money`), by default that of `memory`.
+
+    `sram_cell`, the area of an SRAM bit, is needed at nodes for which LLMCompass has none (all but 5, 6 and 7 nm).
+
     `mac_tree_area`: ``synthesis`` counts multipliers and adders of the tree, ``ador`` is calibrated to the 516 mm2 that ADOR
-    prints for its design (`hdasim.cost.area`).
+    prints for its design (`hdasim.cost.area`). `measured_die` is the real die, `printed_die` what a paper's own model gave;
+    neither enters the model.
     """
 
-    process_node: Literal["5nm", "6nm", "7nm", "10nm", "14nm", "20nm", "28nm", "40nm", "65nm", "90nm"]
+    process_node: ProcessNode
     memory: Interface | None = None
     links: Interface | None = None
     host: Interface | None = None
     cores: CoreCount | None = None
     lanes: Side | None = None
+    array_rows: Side | None = None
+    array_cols: Side | None = None
     vector_width: Width | None = None
-    alus: Alus = Alus()
+    alus: Alus | None = None
     register_file: RegisterFile = RegisterFile()
     local_memory: PositiveBytes | None = None
     global_memory: PositiveBytes | None = None
-    mac_tree_area: Literal["synthesis", "ador"] = "synthesis"
+    sram_cell: SquareMillimetres | None = None
+    mac_tree_area: MacTreeArea = "synthesis"
+    memory_price: MemoryPrice | None = None
+    measured_die: KnownDie | None = None
+    printed_die: KnownDie | None = None

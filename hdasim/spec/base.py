@@ -42,6 +42,8 @@ MAX_BYTES, MAX_BANDWIDTH = 1e15, 1e18
 MAX_FREQUENCY = 1e12
 #: Seconds: about 30 years.
 MAX_TIME = 1e9
+#: Square millimetres of a die; a wafer of 300 mm has 70,686.
+MAX_AREA = 1e5
 
 
 #: How the description of a quantity begins in the JSON Schema.
@@ -58,6 +60,7 @@ BytesPerSecond = Annotated[float, _quantity("B/s", ge=1, le=MAX_BANDWIDTH)]
 Hertz = Annotated[float, _quantity("Hz", ge=1, le=MAX_FREQUENCY)]
 Seconds = Annotated[float, _quantity("s", ge=0, le=MAX_TIME)]
 PositiveSeconds = Annotated[float, _quantity("s", gt=0, le=MAX_TIME)]
+SquareMillimetres = Annotated[float, _quantity("mm2", gt=0, le=MAX_AREA)]
 RequestRate = Annotated[float, _quantity("1/s", gt=0)]
 
 CoreCount = Annotated[int, Meta(ge=1, le=MAX_CORES)]
