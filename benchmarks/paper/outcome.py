@@ -16,7 +16,7 @@ from hdasim.spec.document import Document
 from hdasim.spec.load import locate
 
 SpecT = TypeVar("SpecT", bound=Spec)
-#: What became of a published statement: ours agrees, agrees under some of the conditions, disagrees, or there is no number to compare.
+#: What became of a published statement: ours agrees, agrees under some of the conditions, disagrees, or has no number to compare.
 Verdict = Literal["holds", "partly", "does not hold", "no figure"]
 
 
