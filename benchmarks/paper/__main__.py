@@ -115,7 +115,9 @@ def _check(args: argparse.Namespace) -> tuple[Path | None, Path | None]:
     """`--file` and `--data` as paths."""
     file, data = (Path(given) if given else None for given in (args.file, args.data))
     if file and file.is_dir() != (args.id == "all"):
-        raise SpecError(f"--file {args.file}: " + ("give a folder with all" if args.id == "all" else "give a file with one experiment"))
+        raise SpecError(
+            f"--file {args.file}: " + ("give a folder with all" if args.id == "all" else "give a file with one experiment")
+        )
     if data and not data.is_dir():
         raise SpecError(f"--data {args.data}: no such folder")
     if args.workers is not None and not 1 <= args.workers <= 256:

@@ -1,7 +1,7 @@
 """A1: peak rates and dies of the four designs, and whether the printed ratios follow from each other.
 
-Dies are LLMCompass's transistor model (`hdasim.cost.area`), with the MAC tree in both of its options: `ador` was calibrated to the
-printed die, so that it meets it says nothing; `synthesis` is independent of it.
+Dies are LLMCompass's transistor model (`hdasim.cost.area`), with the MAC tree in both of its options: `ador` was calibrated to
+the printed die, so that it meets it says nothing; `synthesis` is independent of it.
 """
 
 from pathlib import Path
@@ -64,11 +64,16 @@ def parts(area: DieArea) -> dict[str, float]:
     """mm2 of the whole die by what they are for."""
     n = area.cores
     return {
-        "arrays": n * area.core_array_mm2, "MAC trees": n * area.core_mac_tree_mm2,
-        "vector units and control": n * (area.core_alu_mm2 + area.core_control_mm2), "register files": n * area.core_regfile_mm2,
-        "local memory": n * area.core_sram_mm2, "global memory": area.global_buffer_mm2, "ports of cores": area.core_comm_mm2,
-        "DRAM interface": area.mem_phy_mm2 + area.mem_ctrl_mm2, "links and host": area.link_phy_mm2 + area.link_ctrl_mm2 + area.host_mm2,
-    }  # fmt: skip
+        "arrays": n * area.core_array_mm2,
+        "MAC trees": n * area.core_mac_tree_mm2,
+        "vector units and control": n * (area.core_alu_mm2 + area.core_control_mm2),
+        "register files": n * area.core_regfile_mm2,
+        "local memory": n * area.core_sram_mm2,
+        "global memory": area.global_buffer_mm2,
+        "ports of cores": area.core_comm_mm2,
+        "DRAM interface": area.mem_phy_mm2 + area.mem_ctrl_mm2,
+        "links and host": area.link_phy_mm2 + area.link_ctrl_mm2 + area.host_mm2,
+    }
 
 
 def identities(sweep: Dies) -> list[tuple[str, float, float | None]]:
@@ -93,9 +98,12 @@ def compare(sweep: Dies, devices: list[Device], areas: dict[str, list[DieArea]])
             if option != sweep.mac_tree_areas[0] and not area.core_mac_tree_mm2:
                 continue
             tree = f"MAC tree {option}" if area.core_mac_tree_mm2 else "no MAC tree"
-            rows.append(row("A1", f"die mm2, {design.device}", area.total, design.die_mm2, conditions=f"LLMCompass's model, 7 nm, {tree}"))
+            rows.append(
+                row("A1", f"die mm2, {design.device}", area.total, design.die_mm2, conditions=f"LLMCompass's model, 7 nm, {tree}")
+            )
     rows += [
-        row("A1", f"identity: {what}", ours, printed, conditions="from the printed numbers alone") for what, ours, printed in identities(sweep)
+        row("A1", f"identity: {what}", ours, printed, conditions="from the printed numbers alone")
+        for what, ours, printed in identities(sweep)
     ]
     return rows
 
@@ -107,8 +115,12 @@ def _tables(sweep: Dies, devices: list[Device], areas: dict[str, list[DieArea]])
         columns += [f"ours, {other}", "%"]
     table = plain("A1: peak rates and dies; % is ours / printed - 1", columns)
     for i, (design, device) in enumerate(zip(sweep.designs, devices, strict=True)):
-        cells = [f"{design.tflops:g}", f"{device.peak_flops / 1e12:.1f}", f"{100 * (device.peak_flops / 1e12 / design.tflops - 1):+.1f}",
-                 f"{design.die_mm2:g}"]  # fmt: skip
+        cells = [
+            f"{design.tflops:g}",
+            f"{device.peak_flops / 1e12:.1f}",
+            f"{100 * (device.peak_flops / 1e12 / design.tflops - 1):+.1f}",
+            f"{design.die_mm2:g}",
+        ]
         for option in sweep.mac_tree_areas:
             total = areas[option][i].total
             cells += [f"{total:.1f}", f"{100 * (total / design.die_mm2 - 1):+.1f}"]
@@ -130,11 +142,16 @@ def _figure(sweep: Dies, areas: dict[str, list[DieArea]]) -> Figure:
     return Figure("A1: dies by part", [stacked("Die area by part", bars, "mm2 at 7 nm")])
 
 
+def _span(ratios: list[float]) -> str:
+    low, high = f"{min(ratios):.3f}", f"{max(ratios):.3f}"
+    return low if low == high else f"{low} to {high}"
+
+
 def _claims(sweep: Dies, devices: list[Device], areas: dict[str, list[DieArea]]) -> list[Claim]:
     def line(what: str, published: list[float], ours: list[float], why: str = "") -> Claim:
         ratios = [o / p for o, p in zip(ours, published, strict=True)]
         return Claim(what=what, published=" / ".join(f"{p:g}" for p in published), ours=" / ".join(f"{o:.1f}" for o in ours),
-                     ratio=" / ".join(f"{r:.3f}" for r in ratios), verdict=together([within(r, sweep.tolerance) for r in ratios]),
+                     ratio=_span(ratios), verdict=together([within(r, sweep.tolerance) for r in ratios]),
                      why=why)  # fmt: skip
 
     names, (first, *others) = ", ".join(d.device for d in sweep.designs), sweep.mac_tree_areas
@@ -164,9 +181,20 @@ def run(file: Path) -> Outcome:
                 with blame("mac_tree_areas", j):
                     areas[option].append(die_area(devices[-1], option))
     points: list[dict[str, Any]] = [
-        {"device": d.device, "mac_tree_area": option, "peak_tflops": device.peak_flops / 1e12, "die_mm2": area.total, **parts(area)}
+        {
+            "device": d.device,
+            "mac_tree_area": option,
+            "peak_tflops": device.peak_flops / 1e12,
+            "die_mm2": area.total,
+            **parts(area),
+        }
         for option, found in areas.items()
         for d, device, area in zip(sweep.designs, devices, found, strict=True)
     ]
-    return Outcome(compare(sweep, devices, areas), points, _tables(sweep, devices, areas), [_figure(sweep, areas)],
-                   _claims(sweep, devices, areas))  # fmt: skip
+    return Outcome(
+        compare(sweep, devices, areas),
+        points,
+        _tables(sweep, devices, areas),
+        [_figure(sweep, areas)],
+        _claims(sweep, devices, areas),
+    )

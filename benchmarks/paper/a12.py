@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
-from . import versus as METHOD
+from . import versus
 from .outcome import Outcome
-from .versus import run_as
+from .versus_report import run_as
+
+#: Whose words the page shows.
+METHOD = versus
 
 
 def run(file: Path, data: Path | None = None) -> Outcome:

@@ -5,12 +5,15 @@ from pathlib import Path
 from hdasim.spec.experiment import Experiment
 from hdasim.spec.load import locate
 
-from . import shares as METHOD
+from . import shares
 from .inputs import Count, blame
 from .lines import Panel, figure
 from .outcome import Claim, Outcome, Row, read, row
 from .shares import Point, Shares, count, curves, experiments, read_context, read_share
 from .tables import percent, plain
+
+#: Whose words the page shows.
+METHOD = shares
 
 
 class Reads(Shares, kw_only=True):
@@ -38,8 +41,14 @@ def compare(sweep: Reads, found: list[Experiment], points: list[Point]) -> list[
     ]  # fmt: skip
     for name, experiment in zip(sweep.models, found, strict=True):
         context = read_context(experiment.model, sweep.batch_size, sweep.published)
-        rows.append(Row(experiment="A2", name=f"context from which the share is {sweep.published:.0%}, {name}", ours=context,
-                        conditions=f"closed form, batch {sweep.batch_size}" + ("" if context else "; never: its attention has a window")))  # fmt: skip
+        rows.append(
+            Row(
+                experiment="A2",
+                name=f"context from which the share is {sweep.published:.0%}, {name}",
+                ours=context,
+                conditions=f"closed form, batch {sweep.batch_size}" + ("" if context else "; never: its attention has a window"),
+            )
+        )
     return rows
 
 
@@ -67,4 +76,6 @@ def run(file: Path) -> Outcome:
         verdict="partly" if known else "does not hold",
         why="the paper names no context; ours is the context from which it holds, short only with multi-head attention",
     )  # fmt: skip
-    return Outcome(compare(sweep, found, points), points, [table], [figure("A2: share of keys and values in reads", [[panel]])], [claim])
+    return Outcome(
+        compare(sweep, found, points), points, [table], [figure("A2: share of keys and values in reads", [[panel]])], [claim]
+    )

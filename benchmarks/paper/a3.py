@@ -7,12 +7,15 @@ from hdasim.spec.base import Fraction
 from hdasim.spec.experiment import Experiment
 from hdasim.spec.load import locate
 
-from . import shares as METHOD
+from . import shares
 from .inputs import blame
 from .lines import Panel, figure
 from .outcome import Claim, Outcome, Row, read, row
 from .shares import Point, Shares, count, crossing, curves, decode_macs_share, experiments
 from .tables import percent, plain
+
+#: Whose words the page shows.
+METHOD = shares
 
 PHASES = ("decode", "prefill")
 
@@ -75,8 +78,17 @@ def run(file: Path) -> Outcome:
             context = at[name, phase]
             table.add_row(name, *cells, f"{context:,.0f} tokens" if context else "-")
         tables.append(table)
-        panels.append(Panel(phase, "tokens", "% of operations", curves(points, "share", phase=phase),
-                            level=(100 * sweep.published, "published: about 25 %"), logarithmic=False, ticks=sweep.contexts))  # fmt: skip
+        panels.append(
+            Panel(
+                phase,
+                "tokens",
+                "% of operations",
+                curves(points, "share", phase=phase),
+                level=(100 * sweep.published, "published: about 25 %"),
+                logarithmic=False,
+                ticks=sweep.contexts,
+            )
+        )
     return Outcome(compare(sweep, points, at), points, tables, [figure("A3: share of attention in operations", [panels])],
                    [_claim(sweep, at)])  # fmt: skip
 
@@ -85,6 +97,9 @@ def _claim(sweep: Operations, at: dict[Any, float | None]) -> Claim:
     known = {phase: [v for (_, p), v in at.items() if p == phase and v] for phase in PHASES}
     texts = [f"{phase} at {min(v):,.0f} to {max(v):,.0f} tokens" for phase, v in known.items() if v]
     return Claim(
-        what="attention in all operations", published=f"about {sweep.published:.0%}", ours="; ".join(texts) or "at no length",
-        verdict="partly" if texts else "does not hold", why="the paper names no context; the share grows with it and has no fixed value",
-    )  # fmt: skip
+        what="attention in all operations",
+        published=f"about {sweep.published:.0%}",
+        ours="; ".join(texts) or "at no length",
+        verdict="partly" if texts else "does not hold",
+        why="the paper names no context; the share grows with it and has no fixed value",
+    )

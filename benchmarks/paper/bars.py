@@ -10,8 +10,8 @@ from hdasim.report.svg import drawing, text_of
 
 from .outcome import Split
 
-#: Pixels: width of the drawing, room for labels at the left and for notes at the right, height of a bar and of its row.
-_WIDTH, _LEFT, _RIGHT, _BAR, _ROW, _TOP, _BOTTOM = 960, 270, 150, 18, 28, 58, 44
+#: Pixels: width of the drawing, room for notes at its right, height of a bar and of its row, room above and below.
+_WIDTH, _RIGHT, _BAR, _ROW, _TOP, _BOTTOM = 1000, 190, 18, 28, 58, 44
 _LETTER = 6.6
 #: Factors of a `Split`, in the order of the colours.
 KINDS = ("architecture", "links", "baseline's software")
@@ -31,14 +31,14 @@ def stacked(title: str, bars: Sequence[Bar], x: str, lines: Sequence[tuple[float
     names = list(dict.fromkeys(name for bar in bars for name, _ in bar.parts)) if legend else []
     colours = {name: i for i, name in enumerate(dict.fromkeys(name for bar in bars for name, _ in bar.parts))}
     longest = max([sum(v for _, v in bar.parts) for bar in bars] + [v for v, _ in lines] + [1e-300])
-    axis = Axis(False, (0.0, 1.04 * longest), _LEFT, _WIDTH - _RIGHT)
+    axis = Axis(False, (0.0, 1.04 * longest), _left([bar.label for bar in bars]), _WIDTH - _RIGHT)
     top = _TOP if names or lines else _TOP - 22
     bottom = top + _ROW * len(bars)
     parts = [_title(title), *_key([(f"s{colours[n]}", n) for n in names] + [("ink", n) for _, n in lines])]
     parts += _scale(axis, ticks(*axis.ends), top, bottom, x)
     for i, bar in enumerate(bars):
         y, start = top + i * _ROW + (_ROW - _BAR) / 2, 0.0
-        parts.append(_label(bar.label, y))
+        parts.append(_label(axis, bar.label, y))
         for name, value in bar.parts:
             parts.append(_box(axis, start, start + value, y, _BAR, f"s{colours[name]}", f"{name}: {value:.4g}"))
             start += value
@@ -57,7 +57,7 @@ def waterfall(title: str, splits: Sequence[Split]) -> str:
     reach = [1.0]
     for split in splits:
         reach += [*np.cumprod([f for _, f in split.factors]).tolist(), split.published]
-    axis = Axis(True, (min(reach) / 1.08, max(reach) * 1.12), _LEFT, _WIDTH - _RIGHT)
+    axis = Axis(True, (min(reach) / 1.08, max(reach) * 1.12), _left([s.label for s in splits]), _WIDTH - _RIGHT)
     thin = 14
     heights = [thin * len(s.factors) + 16 for s in splits]
     bottom = _TOP + sum(heights)
@@ -66,16 +66,18 @@ def waterfall(title: str, splits: Sequence[Split]) -> str:
     parts += _scale(axis, [t for t in round_ones if axis.ends[0] <= t <= axis.ends[1]], _TOP, bottom, "times, logarithmic")
     top = float(_TOP)
     for split, height in zip(splits, heights, strict=True):
-        parts.append(_label(split.label, top + height / 2 - 9))
+        parts.append(_label(axis, split.label, top + height / 2 - 9))
+        mark = _at(axis, split.published)
         at, y = 1.0, top + 8
         for kind, factor in split.factors:
             parts.append(_box(axis, at, at * factor, y, thin - 2, f"s{KINDS.index(kind)}", f"{kind}: x {factor:.3g}"))
-            right = max(_at(axis, at), _at(axis, at * factor))
-            parts.append(f'<text class="tick" x="{right + 6:.1f}" y="{y + 10}">&#215; {factor:.2f}</text>')
+            right = max(_at(axis, at), _at(axis, at * factor)) + 6
+            if right - 8 < mark < right + 46:  # beside the mark, not on it
+                right = mark + 6
+            parts.append(f'<text class="tick" x="{right:.1f}" y="{y + 10}">&#215; {factor:.2f}</text>')
             at, y = at * factor, y + thin
-        mark = _at(axis, split.published)
         parts.append(f'<path class="line ink" d="M{mark:.1f} {top + 4:.1f}V{top + height - 4:.1f}"/>')
-        note = f"{split.published:g} published"
+        note = f"{split.published:.3g} published"
         parts.append(f'<text class="tick" x="{_WIDTH - _RIGHT + 12}" y="{top + height / 2 + 4:.1f}">{note}</text>')
         top += height
     one = _at(axis, 1.0)
@@ -91,8 +93,13 @@ def _title(title: str) -> str:
     return f'<text class="title" x="8" y="20">{text_of(title)}</text>'
 
 
-def _label(text: str, y: float) -> str:
-    return f'<text class="tick" x="{_LEFT - 10}" y="{y + 13}" text-anchor="end">{text_of(text)}</text>'
+def _left(labels: Sequence[str]) -> float:
+    """Room for the longest label."""
+    return 24 + _LETTER * max(map(len, labels), default=0)
+
+
+def _label(axis: Axis, text: str, y: float) -> str:
+    return f'<text class="tick" x="{axis.first - 10:.1f}" y="{y + 13}" text-anchor="end">{text_of(text)}</text>'
 
 
 def _box(axis: Axis, start: float, end: float, y: float, height: float, colour: str, name: str) -> str:

@@ -75,7 +75,9 @@ def solve_attention(
     experiment = load.with_(settings)
     if experiment.device.gpu is not None or experiment.device.prefetch:
         name = experiment.device.name
-        raise SpecError(f"{name}: shares of the bandwidth need a device without gpu and prefetch; try a100-ador", ("solve", "device"))
+        raise SpecError(
+            f"{name}: shares of the bandwidth need a device without gpu and prefetch; try a100-ador", ("solve", "device")
+        )
     wanted = seconds - at_share(load, settings, weights, batch, input_len).rest
 
     def attention(share: float) -> float:

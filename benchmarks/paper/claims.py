@@ -31,23 +31,31 @@ def _a5(rows: list[Row]) -> list[Claim]:
 
 def _a6(rows: list[Row]) -> list[Claim]:
     knees = [r for r in _named(rows, "knee") if "tree alone" in r.conditions and "split over" in r.conditions]
-    largest = [r for r in knees if f"batch {max(int(q.conditions.split('batch ')[1].split(';')[0]) for q in knees)};" in r.conditions]
+    largest = [
+        r for r in knees if f"batch {max(int(q.conditions.split('batch ')[1].split(';')[0]) for q in knees)};" in r.conditions
+    ]
     text = ", ".join(f"{r.ours:g} for {r.conditions.split(',')[1].split()[0]}" for r in largest)
     enough: list[Verdict] = ["holds" if "lanes are enough" in r.conditions else "does not hold" for r in largest]
     return [
-        Claim(what="lanes of the MAC tree with which decode attention saturates", published=f"{knees[0].published:g}",
-              ours=f"{text} queries per KV head", verdict=together(enough),
-              why="lanes must keep up with DRAM for every query that shares a key: enough for grouped-query, too few for multi-query"),
-    ]  # fmt: skip
+        Claim(
+            what="lanes of the MAC tree with which decode attention saturates",
+            published=f"{knees[0].published:g}",
+            ours=f"{text} queries per KV head",
+            verdict=together(enough),
+            why="lanes must keep up with DRAM for every query that shares a key",
+        ),
+    ]
 
 
 def _a7(rows: list[Row]) -> list[Claim]:
     cases = _named(rows, "cases in which")
-    ours = "; ".join(f"{r.ours:.0%} of cases: {r.conditions.split('; ')[1]}, {r.conditions.split('; ')[2]}" for r in cases)
+    decode = [r for r in cases if r.conditions.split("; ")[1] == "decode"]
+    others = [f"{r.ours:.0%} with {r.conditions.split('; ')[2]}" for r in cases if r not in decode]
+    ours = f"decode: {min(r.ours or 0 for r in decode):.0%} of cases; prompts: {'; '.join(others)}"
     return [
         Claim(what="what needs most local memory", published="LM head and attention scores", ours=ours,
               verdict=together([within(r.ours, 1e-9) for r in cases]),
-              why="in decode they do; in prefill gate and up need more unless scores are kept whole or every row has its logits"),
+              why="it depends on whether scores are kept whole, and on which rows have logits"),
     ]  # fmt: skip
 
 
@@ -56,18 +64,38 @@ def _a8(rows: list[Row]) -> list[Claim]:
     times = [r for r in _named(rows, "devices from which all-gather is better by time") if ", direct," in r.conditions]
     cross = [r for r in _named(rows, "crossover") if r.ours is not None]
     holding = sum("the published order holds" in r.conditions for r in times)
-    found = []
-    for r in volume:
-        found.append(Claim(what="tensor parallelism by volume: devices from which all-gather is better", published=f"{r.published:g}",
-                           ours=f"{r.ours:g}" if r.ours else "none", ratio="" if r.ratio is None else f"{r.ratio:.2f}",
-                           verdict=within(r.ratio, 1e-9), why="direct all-reduce; on a ring Megatron always moves less"))  # fmt: skip
-    for r in cross:
-        found.append(Claim(what="crossover of the volumes, devices", published=f"{r.published:.4g} (formula)", ours=f"{r.ours:.4g}",
-                           ratio=f"{r.ratio:.3f}", verdict=within(r.ratio, 1e-6), why="(3H + F) / (2H)"))  # fmt: skip
+    found = [
+        Claim(
+            what="tensor parallelism by volume: devices from which all-gather is better",
+            published=f"{r.published:g}",
+            ours=f"{r.ours:g}" if r.ours else "none",
+            ratio="" if r.ratio is None else f"{r.ratio:.2f}",
+            verdict=within(r.ratio, 1e-9),
+            why="direct all-reduce; on a ring Megatron always moves less",
+        )
+        for r in volume
+    ]
+    found += [
+        Claim(
+            what="crossover of the volumes, devices",
+            published=f"{r.published:.4g} (formula)",
+            ours=f"{r.ours:.4g}",
+            ratio=f"{r.ratio:.3f}",
+            verdict=within(r.ratio, 1e-6),
+            why="(3H + F) / (2H)",
+        )
+        for r in cross
+    ]
     if times:
-        found.append(Claim(what="the same order by time of a step, direct", published="Megatron on 2, all-gather from 4",
-                           ours=f"in {holding} of {len(times)} kinds of step", verdict="holds" if holding == len(times) else "does not hold",
-                           why="small steps hide what they exchange either way; large ones favour all-gather already on 2"))  # fmt: skip
+        found.append(
+            Claim(
+                what="the same order by time of a step, direct",
+                published="Megatron on 2, all-gather from 4",
+                ours=f"in {holding} of {len(times)} kinds of step",
+                verdict="holds" if holding == len(times) else "does not hold",
+                why="small steps hide what they exchange either way, and the engine overlaps the two differently",
+            )
+        )
     return found
 
 
@@ -79,9 +107,14 @@ def _a9(rows: list[Row]) -> list[Claim]:
     enough: list[Verdict] = ["holds" if "GB/s is enough" in r.conditions else "does not hold" for r in mine]
     printed = next(r.published for r in mine if r.published)
     return [
-        Claim(what="GB/s per direction that hide communication, LLaMA3-70B x 8", published=f"about {printed / 1e9:.0f}", ours=text,
-              verdict=together(enough), why="enough for decode up to batch 32, not for batch 150 nor for prompts"),
-    ]  # fmt: skip
+        Claim(
+            what="GB/s per direction that hide communication, LLaMA3-70B x 8",
+            published=f"about {printed / 1e9:.0f}",
+            ours=text,
+            verdict=together(enough),
+            why="what must be hidden grows with the tokens of a step",
+        ),
+    ]
 
 
 def _a9b(rows: list[Row]) -> list[Claim]:
@@ -94,12 +127,22 @@ def _a9b(rows: list[Row]) -> list[Claim]:
 def _a13(rows: list[Row]) -> list[Claim]:
     best = [r for r in _named(rows, "highest req/s, ") if r.published]
     solved = next((r for r in _named(rows, "solved: mean answer") if r.ours), None)
-    why = f"{solved.conditions.split('; ')[1]} tokens an answer; with {solved.ours:.0f} it would come out" if solved and solved.ours else ""
+    why = (
+        f"{solved.conditions.split('; ')[1]} tokens an answer; with {solved.ours:.0f} it would come out"
+        if solved and solved.ours
+        else ""
+    )
     return [
-        Claim(what=f"requests/s under the SLO, {r.name.partition(', ')[2]}", published=f"{r.published:g}", ours=f"{r.ours:.1f}",
-              ratio=f"{r.ratio:.2f}", verdict=within(r.ratio, 0.15), why=why if i == 0 else "the paper says which model, not which SLO")
+        Claim(
+            what=f"requests/s under the SLO, {r.name.partition(', ')[2]}",
+            published=f"{r.published:g}",
+            ours=f"{r.ours:.1f}",
+            ratio=f"{r.ratio:.2f}",
+            verdict=within(r.ratio, 0.15),
+            why=why if i == 0 else "the paper says which model, not which SLO",
+        )
         for i, r in enumerate(best)
-    ]  # fmt: skip
+    ]
 
 
 _READERS: dict[str, Callable[[list[Row]], list[Claim]]] = {

@@ -70,7 +70,8 @@ def reached(folder: Path, batch: int, moved: float, group: float, head_dim: int)
             except (KeyError, ValueError) as error:
                 raise SpecError(f"{table}: not a table of decode attention ({error})", ("silicon",)) from None
     results = []
-    for who, shares in found.items():
+    for who in (FASTEST, ALL, *FRAMEWORKS.values()):
+        shares = found.get(who, [])
         real = [share for share in shares if share <= 1]
         if real:
             results.append(Reached(who, len(real), len(shares) - len(real), median(real), min(real), max(real)))

@@ -51,7 +51,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def within(ratio: float | None, tolerance: float) -> Verdict:
-    """"holds" if ours / published is within `tolerance` of 1."""
+    """ "holds" if ours / published is within `tolerance` of 1."""
     return "no figure" if ratio is None else "holds" if abs(ratio - 1) <= tolerance else "does not hold"
 
 

@@ -1,4 +1,4 @@
-"""One HTML page of experiments: summary first, then tables, figures and conditions of each; no scripts, nothing from elsewhere."""
+"""One HTML page of experiments: summary first, then figures, tables and conditions of each; without scripts or other files."""
 
 import re
 from dataclasses import dataclass
@@ -13,11 +13,16 @@ from hdasim.report.svg import text_of
 from .bars import waterfall
 from .outcome import Claim, Figure, Outcome, Split, Verdict
 
+#: How the page looks.
+_STYLE = Path(__file__).parent / "page.css"
 #: Tables with more lines than this are folded away.
 _LONG = 14
 _MARKS: dict[Verdict, tuple[str, str]] = {
-    "holds": ("yes", "\u25cf"), "partly": ("partly", "\u25d0"), "does not hold": ("no", "\u25cb"), "no figure": ("none", "\u2013"),
-}  # fmt: skip
+    "holds": ("yes", "\u25cf"),
+    "partly": ("partly", "\u25d0"),
+    "does not hold": ("no", "\u25cb"),
+    "no figure": ("none", "\u2013"),
+}
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,8 @@ def render(sections: list[Section]) -> str:
     if several:
         body += [_lead(sections), _picture(sections), *_summary(sections), _contents(sections)]
     body += [_section(s, several) for s in sections]
-    head = f"<title>{text_of(title)}</title>\n<style>{_STYLE}</style>"
+    style = _STYLE.read_text(encoding="utf-8")
+    head = f"<title>{text_of(title)}</title>\n<style>{style}</style>"
     return "\n".join([_HTML, head, "</head>", "<body><main>", *body, "</main></body>", "</html>"]) + "\n"
 
 
@@ -56,10 +62,10 @@ def _lead(sections: list[Section]) -> str:
     claims = [c for s in sections for c in s.claims]
     counts = {verdict: sum(c.verdict == verdict for c in claims) for verdict in _MARKS}
     text = (
-        f"Every experiment of the paper's evaluation, executed by hdasim from the files in benchmarks/paper. Of {len(claims)} published "
-        f"statements {counts['holds']} come out, {counts['partly']} come out under some of the conditions that the paper leaves open, "
-        f"{counts['does not hold']} do not, and {counts['no figure']} have no number to compare with. No constant of ADOR or A100 was fitted "
-        "to a published ratio."
+        "Every experiment of the paper's evaluation, executed by hdasim from the files in benchmarks/paper. Of "
+        f"{len(claims)} published statements {counts['holds']} come out, {counts['partly']} come out under some of the "
+        f"conditions that the paper leaves open, {counts['does not hold']} do not, and {counts['no figure']} have no number to "
+        "compare with. No constant of ADOR or A100 was fitted to a published ratio."
     )
     return f'<p class="lead">{text_of(text)}</p>'
 
@@ -69,13 +75,15 @@ def _picture(sections: list[Section]) -> str:
     if not splits:
         return ""
     text = (
-        "Each published ratio over A100 as a product. Architecture is what hdasim finds between the two chips: ADOR against the A100 "
-        "as calibrated on measured kernels (a100), or as the paper states it, with 60 % of its peak bandwidth (a100-ador). Links is what "
-        "ADOR loses to exchanges between devices at 32 GB/s. What remains up to the published ratio is the software of the paper's "
-        "baseline: above 1 its A100 was slower than ours, below 1 faster."
+        "Each published ratio over A100 as a product. Architecture is what hdasim finds between the two chips: ADOR against the "
+        "A100 as calibrated on measured kernels (a100), or as the paper states it, with 60 % of its peak bandwidth (a100-ador). "
+        "Links is what ADOR loses to exchanges between devices. What remains up to the published ratio is the software "
+        "of the paper's baseline: above 1 its A100 was slower than ours, below 1 faster."
     )
     chart = waterfall("The published advantage over A100, taken apart", splits)
-    return f'<h2 id="picture">How much is architecture?</h2>\n<figure>{chart}</figure>\n<p>{text_of(text)}</p>\n{_sentences(splits)}'
+    return (
+        f'<h2 id="picture">How much is architecture?</h2>\n<figure>{chart}</figure>\n<p>{text_of(text)}</p>\n{_sentences(splits)}'
+    )
 
 
 def _sentences(splits: list[Split]) -> str:
@@ -113,7 +121,7 @@ def _badge(verdict: Verdict) -> str:
 
 def _contents(sections: list[Section]) -> str:
     links = " ".join(f'<a href="#{s.name}" title="{text_of(s.text)}">{s.name}</a>' for s in sections)
-    return f'<nav>{links}</nav>'
+    return f"<nav>{links}</nav>"
 
 
 def _section(section: Section, several: bool) -> str:
@@ -122,7 +130,7 @@ def _section(section: Section, several: bool) -> str:
         parts.append(f'<h2>{section.name}</h2>\n<p class="what">{text_of(_sentence(section.text))}</p>')
     for claim in section.claims:
         why = f' <span class="why">{text_of(claim.why)}</span>' if claim.why else ""
-        ratio = f" ({text_of(claim.ratio)})" if claim.ratio else ""
+        ratio = f", ratio {text_of(claim.ratio)}" if claim.ratio else ""
         parts.append(
             f'<p class="claim">{_badge(claim.verdict)} {text_of(claim.what)}: published <b>{text_of(claim.published)}</b>, '
             f"ours <b>{text_of(claim.ours)}</b>{ratio}.{why}</p>"
@@ -186,27 +194,3 @@ _HTML = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="icon" href="data:,">"""
-_STYLE = """
-:root{color-scheme:light dark;--ink:#1d2125;--soft:#5b636b;--line:#d9dde1;--paper:#fff;--tint:#f5f7f8;--yes:#00704a;--partly:#8a5a00;--no:#b3261e;--link:#0059a8}
-@media(prefers-color-scheme:dark){:root{--ink:#e4e7ea;--soft:#a2abb3;--line:#3a4046;--paper:#16191c;--tint:#1e2226;--yes:#4bd0a0;--partly:#f0b64a;--no:#ff8a80;--link:#7db8ff}}
-body{margin:0;background:var(--paper);color:var(--ink);font:15px/1.55 system-ui,-apple-system,"Segoe UI",sans-serif}
-main{max-width:1080px;margin:0 auto;padding:2.5rem 1.5rem 6rem}
-h1{font-size:2rem;line-height:1.2;letter-spacing:-.02em;margin:0 0 1rem}
-h2{font-size:1.35rem;letter-spacing:-.01em;margin:3rem 0 .8rem}
-h3{font-size:1rem;margin:1.8rem 0 .5rem}
-p{max-width:75ch;margin:.6rem 0}ul{padding-left:1.2rem}li{margin:.25rem 0}
-.lead{font-size:1.1rem;color:var(--soft)}.what{font-size:1.05rem}.note,figcaption{color:var(--soft);font-size:.87rem;max-width:none}
-section{border-top:1px solid var(--line);margin-top:3.5rem}section h2{margin-top:1.6rem}
-a{color:var(--link);text-decoration:none}a:hover{text-decoration:underline}
-nav{display:flex;flex-wrap:wrap;gap:.4rem;margin:1.5rem 0}nav a{padding:.15rem .6rem;border:1px solid var(--line);border-radius:1rem;font-size:.9rem}
-.wide{overflow-x:auto}table{border-collapse:collapse;font-size:.83rem;font-variant-numeric:tabular-nums;line-height:1.4}
-th,td{padding:.25rem .7rem .25rem 0;border-bottom:1px solid var(--line);text-align:left;vertical-align:top;white-space:nowrap}
-th{color:var(--soft);font-weight:600}.number{text-align:right}
-.summary{width:100%}.summary td,.summary th{white-space:normal}.summary tr:not(.first) td:first-child{border-bottom-color:transparent}
-.summary td:nth-child(2){min-width:12rem}.summary td:nth-child(4){min-width:11rem}.summary td:nth-child(7){color:var(--soft);min-width:13rem}
-.claim{max-width:none}.why{color:var(--soft)}
-.verdict{font-weight:600;white-space:nowrap}.yes{color:var(--yes)}.partly{color:var(--partly)}.no{color:var(--no)}.none{color:var(--soft)}
-figure{margin:1.5rem 0}.charts{display:flex;flex-wrap:wrap;gap:.6rem 1rem}figure svg{display:block;max-width:100%;height:auto}
-details{margin:.8rem 0}summary{cursor:pointer;color:var(--link)}pre{background:var(--tint);padding:1rem;border-radius:.4rem;overflow-x:auto;font-size:.8rem;line-height:1.45}
-code{background:var(--tint);padding:0 .2rem;border-radius:.2rem}
-"""

@@ -1,8 +1,9 @@
 """A2 and A3: what share of a step's reads or operations attention has, over the context; counted by the engine.
 
-The closed forms stand beside it. Of a decode step of B sequences with S cached tokens each DRAM gives the weights once, W bytes, and
-B S k bytes of keys and values: share = B S k / (W + B S k) = 1 / (1 + W / (B S k)), which reaches s at S = s / (1 - s) x W / (B k).
-Of a token's multiply-accumulates attention has L nq (dk + dv) S in decode, and half of it for the mean token of a causal prompt.
+The closed forms stand beside it. Of a decode step of B sequences with S cached tokens each DRAM gives the weights once, W
+bytes, and B S k bytes of keys and values: share = B S k / (W + B S k) = 1 / (1 + W / (B S k)), which reaches s at S = s / (1 -
+s) x W / (B k). Of a token's multiply-accumulates attention has L nq (dk + dv) S in decode, and half of it for the mean token of
+a causal prompt.
 """
 
 from typing import Annotated, Any

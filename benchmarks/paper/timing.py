@@ -99,6 +99,7 @@ def run(file: Path) -> Outcome:
             tables.append(stall_table(found))
             points = points + found
     layers_ = list(dict.fromkeys(p["layer"] for p in shown))
-    curves = [Curve(n, [p["tokens"] for p in shown if p["layer"] == n], [p["ratio"] for p in shown if p["layer"] == n]) for n in layers_]
+    by = {n: [(p["tokens"], p["ratio"]) for p in shown if p["layer"] == n] for n in layers_}
+    curves = [Curve(n, [x for x, _ in line], [y for _, y in line]) for n, line in by.items()]
     panel = Panel("", "tokens", "SCALE-Sim's cycles / double-buffered", curves, logarithmic=False, ticks=timing.tokens)
     return Outcome(rows, points, tables, [figure("Cycles without double-buffered weights over those with", [[panel]])])

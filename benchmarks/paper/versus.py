@@ -13,17 +13,18 @@ from msgspec import Meta
 
 from hdasim.cost.area import die_area
 from hdasim.spec.base import DeviceCount, Fraction, PositiveFloat, Spec
-from hdasim.spec.load import load_device, locate
+from hdasim.spec.load import load_device
 
 from .baselines import Parts, execute, needed_share, solve_attention
 from .inputs import Count, Loader, Tolerance, blame
 from .kernels import Reached, reached
 from .knee import refine
-from .outcome import Outcome, read
 from .tensor_parallel import IDEAL
 
 Name = Annotated[str, Meta(min_length=1)]
 Names = Annotated[tuple[Name, ...], Meta(max_length=8)]
+#: What marks steps in which exchanges between devices take no time.
+HIDDEN = "exchanges hidden"
 #: Dies that the paper prints, mm2: A100 and ADOR.
 PRINTED_DIES = (826.0, 516.0)
 #: Bandwidths between devices in which the published ratio is looked for, bytes/s per direction.
@@ -105,6 +106,29 @@ class Found:
         return efficiency and efficiency * PRINTED_DIES[1] / PRINTED_DIES[0]
 
 
+def ratios_of(case: Case, found: Found) -> list[tuple[str, str, str, float]]:
+    """(quantity, condition, baseline, ratio): times of the baseline over ADOR's."""
+    sweep = found.sweep
+    mine, result = sweep.device, []
+    for b in sweep.baselines:
+        batch = f"batch {sweep.batch_size}"
+        result.append(("TBT", batch, b, case.decode[b].seconds / case.decode[mine].seconds))
+        if case.hidden:
+            result.append(("TBT", f"{batch}, ADOR's {HIDDEN}", b, case.decode[b].seconds / case.hidden.seconds))
+        result.append(("TTFT", "one prompt", b, case.prompt[b].seconds / case.prompt[mine].seconds))
+        if case.hidden_prompt:
+            result.append(("TTFT", f"one prompt, ADOR's {HIDDEN}", b, case.prompt[b].seconds / case.hidden_prompt.seconds))
+        beside = f"one prompt beside {max(sweep.batch_size - 1, 1)} that decode"
+        result.append(("TTFT", beside, b, case.beside[b].seconds / case.beside[mine].seconds))
+    return result
+
+
+def published_of(quantity: str, found: Found) -> tuple[float | None, float | None]:
+    """Ratio of times and area efficiency that the paper prints."""
+    p = found.sweep.published
+    return (p.tbt, p.area_efficiency_tbt) if quantity == "TBT" else (found.published_ttft, p.area_efficiency_ttft)
+
+
 def _decode(load: Loader, sweep: Versus, input_len: int, **settings: Any) -> Parts:
     return execute(load.with_(sweep.settings | settings), "decode", sweep.batch_size, input_len)
 
@@ -180,27 +204,26 @@ def _silicon(sweep: Versus, file: Path, data: Path | None) -> tuple[Path | None,
     if sweep.silicon is None:
         return None, "No table of measured kernels was given (key silicon, or --data DIR)."
     folder = (file.parent / sweep.silicon).resolve()
-    return (folder, "") if folder.is_dir() else (None, f"No measured kernels: {sweep.silicon} is not there (--data DIR names another).")
+    return (
+        (folder, "")
+        if folder.is_dir()
+        else (None, f"No measured kernels: {sweep.silicon} is not there (--data DIR names another).")
+    )
 
 
-def run_as(name: str, file: Path, data: Path | None = None) -> Outcome:
-    """Evaluate the experiment `file` as experiment `name`; `data` is a folder of measured kernels instead of the file's."""
-    from .versus_report import outcome
-
-    sweep, document = read(file, Versus)
-    with locate(document):
-        keys = {sweep.device: ("device",), **{b: ("baselines", i) for i, b in enumerate(sweep.baselines)}}
-        loaders = {device: Loader(sweep.model, device, {"device": key}) for device, key in keys.items()}
-        if sweep.solve and sweep.solve.device not in loaders:
-            loaders[sweep.solve.device] = Loader(sweep.model, sweep.solve.device, {"device": ("solve", "device")})
-        folder, note = _silicon(sweep, file, data)
-        cases = []
-        for i, input_len in enumerate(sweep.input_lens):
-            with blame("input_lens", i):
-                cases.append(evaluate(sweep, loaders, input_len, folder))
-        with blame("mac_tree_area"):
-            options = dict.fromkeys((sweep.mac_tree_area, "ador", "synthesis"))
-            dies = {o: {d: die_area(load_device(d), o).total for d in loaders} for o in options}
-        designs = {d: Loader(sweep.model, d, {"device": ("designs", i)}) for i, d in enumerate(sweep.designs)}
-        points = curve(sweep, loaders | designs)
-    return outcome(name, Found(sweep, cases, dies, points, note))
+def found_in(sweep: Versus, file: Path, data: Path | None = None) -> Found:
+    """Execute everything that the experiment `file` asks for; `data` is a folder of measured kernels instead of the file's."""
+    keys = {sweep.device: ("device",), **{b: ("baselines", i) for i, b in enumerate(sweep.baselines)}}
+    loaders = {device: Loader(sweep.model, device, {"device": key}) for device, key in keys.items()}
+    if sweep.solve and sweep.solve.device not in loaders:
+        loaders[sweep.solve.device] = Loader(sweep.model, sweep.solve.device, {"device": ("solve", "device")})
+    folder, note = _silicon(sweep, file, data)
+    cases = []
+    for i, input_len in enumerate(sweep.input_lens):
+        with blame("input_lens", i):
+            cases.append(evaluate(sweep, loaders, input_len, folder))
+    with blame("mac_tree_area"):
+        options = dict.fromkeys((sweep.mac_tree_area, "ador", "synthesis"))
+        dies = {o: {d: die_area(load_device(d), o).total for d in loaders} for o in options}
+    designs = {d: Loader(sweep.model, d, {"device": ("designs", i)}) for i, d in enumerate(sweep.designs)}
+    return Found(sweep, cases, dies, curve(sweep, loaders | designs), note)
