@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__, cli_capacity
+from .cli_compare import compare_parser
+from .cli_cost import cost_parser
 from .cli_parts import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_OK, EXIT_USER
 from .cli_parts import Parser as _Parser
 from .cli_parts import add as _add
 from .cli_parts import out as _out
 from .cli_parts import warn_of_borrowed as _warn_of_borrowed
 from .cli_parts import whole as _whole
+from .cli_search import search_parser
 from .cli_trace import trace_parser
 from .errors import HdasimError, SpecError
 
@@ -42,10 +45,14 @@ def _parser() -> argparse.ArgumentParser:
     _systolic_parser(commands)
     _noc_parser(commands)
     _predict_parser(commands)
+    cost_parser(commands, _console)
+    compare_parser(commands, _console)
     _validate_parser(commands)
     trace_parser(commands)
+    search_parser(commands, _console)
     _add(commands, "presets", _presets, "list what ships", "hdasim presets\nhdasim presets --json")
-    _add(commands, "schema", _schema, "JSON Schema of the experiment file", "hdasim schema > hdasim.schema.json")
+    schemas = _add(commands, "schema", _schema, "JSON Schema of the experiment file", "hdasim schema > hdasim.schema.json")
+    schemas.add_argument("--search", action="store_true", help="that of search files instead")
     return parser
 
 
@@ -296,9 +303,9 @@ def _step(args: argparse.Namespace) -> int:
     group = experiment.serving.group(experiment.device.name, replicas=False)
     title = f"{experiment.model.name} on {group}: {args.phase}, {args.batch_size} x {args.isl}"
     if args.json:
-        _out(to_json({"title": title, **step_head(record, rows), "operators": rows}))
+        _out(to_json({"title": title, **step_head(machine, record, rows), "operators": rows}))
     else:
-        print_step(title, record, rows, _console())
+        print_step(title, machine, record, rows, _console())
     _warn_of_borrowed(experiment)
     return EXIT_OK
 
@@ -500,7 +507,7 @@ def _presets(args: argparse.Namespace) -> int:
     from .report.files import to_json
     from .spec.load import presets
 
-    names = {kind: presets(kind) for kind in ("experiments", "hardware", "models", "slo")}
+    names = {kind: presets(kind) for kind in ("experiments", "searches", "hardware", "models", "slo")}
     if args.json:
         _out(to_json(names))
     else:
@@ -512,9 +519,9 @@ def _presets(args: argparse.Namespace) -> int:
 
 def _schema(args: argparse.Namespace) -> int:
     from .report.files import to_json
-    from .spec.schema import schema
+    from .spec.schema import schema, search_schema
 
-    _out(to_json(schema()))
+    _out(to_json(search_schema() if args.search else schema()))
     return EXIT_OK
 
 

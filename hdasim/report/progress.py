@@ -52,6 +52,13 @@ class Reporter:
             self.bar.start()
         self.bar.update(self.task, completed=finished, description=what)
 
+    def say(self, text: str) -> None:
+        """Write a line to stderr, above the bar if there is one."""
+        if self.bar is None:
+            sys.stderr.write(f"{text}\n")
+        else:
+            self.bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
 
 def _bar() -> "Progress":
     from rich.console import Console

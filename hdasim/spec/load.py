@@ -6,7 +6,7 @@ import reprlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import yaml
@@ -14,11 +14,13 @@ import yaml
 from ..errors import CapacityError, CoreError, SpecError, TraceError
 from . import huggingface
 from .base import NonNegativeInt, Spec
-from .convert import check_key, convert, meant, shown
+from .convert import SpecT, check_key, convert, meant, shown
 from .document import Document, Path_, parse
 from .experiment import Experiment
 from .hardware import Device
 from .model import Model
+from .profile import Profile
+from .slo import SLO
 from .workload import TraceArrival, Workload
 
 PRESETS = Path(__file__).resolve().parent.parent / "presets"
@@ -27,8 +29,8 @@ Override = str | tuple[str, str]
 
 
 def presets(kind: str) -> list[str]:
-    """Names of the shipped presets of `kind`: "hardware", "generations", "models", "slo" or "experiments"."""
-    return sorted(p.stem for p in (PRESETS / kind).iterdir() if p.suffix in (".yaml", ".json"))
+    """Names of the shipped presets of `kind`: "hardware", "generations", "models", "slo", "experiments" or "searches"."""
+    return sorted(p.stem for p in (PRESETS / kind).glob("*") if p.suffix in (".yaml", ".json"))
 
 
 def preset_path(kind: str, name: object) -> Path:
@@ -54,17 +56,22 @@ def load(source: str | Path, overrides: Iterable[Override] = ()) -> Experiment:
 
 def open_experiment(source: str | Path, overrides: Iterable[Override] = ()) -> tuple[Experiment, Document]:
     """Like `load`, with the document, so that later errors can be given their place by `locate`."""
-    path = Path(source)
-    folder = path.resolve().parent
-    if not os.path.exists(path) and path.name == str(source):
-        known = presets("experiments")
-        if str(source) not in known:
-            hint = meant(str(source), known) or f"; shipped experiments: {', '.join(known)}"
-            raise SpecError(f"no such file, and no shipped experiment of that name{hint}", place=str(source))
-        path, folder = preset_path("experiments", str(source)), _preset_root()
+    path, folder = find(source, "experiments", "experiment")
     document = Document.read(path)
     with locate(document):
-        return _experiment(document, folder, list(overrides)), document
+        return build(document, Experiment, folder, overrides), document
+
+
+def find(source: str | Path, kind: str, word: str) -> tuple[Path, Path]:
+    """(file, folder to which paths in it are relative) of a file, or of the shipped preset of `kind`, a `word`, of that name."""
+    path = Path(source)
+    if os.path.exists(path) or path.name != str(source):
+        return path, path.resolve().parent
+    known = presets(kind)
+    if str(source) not in known:
+        hint = meant(str(source), known) or f"; shipped {kind}: {', '.join(known)}"
+        raise SpecError(f"no such file, and no shipped {word} of that name{hint}", place=str(source))
+    return preset_path(kind, str(source)), _preset_root()
 
 
 @contextmanager
@@ -90,6 +97,11 @@ def _preset_root() -> Path:
 
 def load_device(source: str | Path) -> Device:
     """Read a device from a file (the content of a `device:` section, or a document that has one), or a preset by name."""
+    return open_device(source)[0]
+
+
+def open_device(source: str | Path, overrides: Iterable[Override] = ()) -> tuple[Device, Document]:
+    """Like `load_device`, with ``key=value`` overrides, whose keys may begin with ``device.``, and the document for `locate`."""
     path = Path(source)
     if not os.path.exists(path) and path.name == str(source) and not path.suffix:
         known = presets("hardware")
@@ -101,8 +113,9 @@ def load_device(source: str | Path) -> Device:
     if isinstance(document.data.get("device"), dict):
         document = document.sub("device")
     with locate(document):
+        _apply_overrides(document, [(text.strip().removeprefix("device."), place) for text, place in _named(overrides)])
         _apply_device(document, ())
-        return convert(document.data, Device)
+        return convert(document.data, Device), document
 
 
 def load_model(name: str) -> Model:
@@ -121,21 +134,26 @@ def expanded(experiment: Experiment, folder: Path) -> str:
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)
 
 
-def _experiment(document: Document, folder: Path, overrides: list[Override]) -> Experiment:
-    named = [override if isinstance(override, tuple) else (override, f"--set {override}") for override in overrides]
-    for text, place in sorted(named, key=lambda pair: not pair[0].partition("=")[0].strip().endswith("preset")):
-        _override(document, text, place if len(place) <= 200 else place[:200] + "...")
-    _apply_device(document, ("device",))
+def build(document: Document, kind: type[SpecT], folder: Path, overrides: Iterable[Override] = ()) -> SpecT:
+    """A document as `kind`: overrides applied, presets of its devices, goals and model filled in, paths relative to `folder`."""
+    _apply_overrides(document, _named(overrides))
+    sections = {field.name: {field.type, *get_args(field.type)} for field in msgspec.structs.fields(kind)}
+    for name, types in sections.items():
+        if Device in types:
+            _apply_device(document, (name,))
+        elif SLO in types:
+            document.rename((name, "tbt"), "itl")
+            _apply_preset(document, (name,), "slo")
     _complete_pools(document)
-    document.rename(("slo", "tbt"), "itl")
-    _apply_preset(document, ("slo",), "slo")
-    if "model" in document.data:
-        document.data["model"] = _under(("model",), lambda: _model(document.data["model"], folder))
-    experiment = convert(document.data, Experiment)
-    profile = experiment.profile
-    if profile is not None:
-        profile = msgspec.structs.replace(profile, path=_found(profile.path, folder))
-    return msgspec.structs.replace(experiment, workload=_resolved(experiment.workload, folder), profile=profile)
+    for name in [name for name, types in sections.items() if Model in types and name in document.data]:
+        document.data[name] = _under((name,), lambda name=name: _model(document.data[name], folder))  # type: ignore[misc]
+    spec = convert(document.data, kind)
+    changes: dict[str, Any] = {}
+    if isinstance(workload := getattr(spec, "workload", None), Workload):
+        changes["workload"] = _resolved(workload, folder)
+    if isinstance(profile := getattr(spec, "profile", None), Profile):
+        changes["profile"] = msgspec.structs.replace(profile, path=_found(profile.path, folder))
+    return msgspec.structs.replace(spec, **changes) if changes else spec
 
 
 def _resolved(workload: Workload, folder: Path) -> Workload:
@@ -157,6 +175,16 @@ def _under(path: Path_, build: Callable[[], Any]) -> Any:
         return build()
     except SpecError as error:
         raise SpecError(error.message, path + error.path, error.place) from None
+
+
+def _named(overrides: Iterable[Override]) -> list[tuple[str, str]]:
+    """Overrides with the text to blame."""
+    return [override if isinstance(override, tuple) else (override, f"--set {override}") for override in overrides]
+
+
+def _apply_overrides(document: Document, named: list[tuple[str, str]]) -> None:
+    for text, place in sorted(named, key=lambda pair: not pair[0].partition("=")[0].strip().endswith("preset")):
+        _override(document, text, place if len(place) <= 200 else place[:200] + "...")
 
 
 def _override(document: Document, text: str, place: str) -> None:

@@ -79,7 +79,7 @@ def test_no_share_is_enough(paper: Any, tmp_path: Path) -> None:
 
 
 def test_ratios_and_area_efficiency(outcome: Any) -> None:
-    """Area efficiency = ratio x dies: 826.8 / 515.8 mm2 with the tree as calibrated; TTFT's published ratio is 1.93 x 516 / 826."""
+    """Area efficiency = ratio x dies: 826.8 / 515.8 mm2 with the tree as calibrated; TTFT's published ratio: 1.93 x 516 / 826."""
     ttft = [r for r in outcome.rows if r.name == "TTFT of baseline / ADOR"]
     rows = [r for r in ttft if r.conditions.split("; ")[1] == "one prompt"]
     assert [r.published for r in rows] == pytest.approx([1.20567] * 2, abs=1e-5)

@@ -1,0 +1,1 @@
+"""ADOR's three-step search: from service levels and constraints to a chip."""
