@@ -27,14 +27,16 @@ _DRAWN = """[...document.querySelectorAll('img, svg')].map(e => {
   return {kind: 'svg', drawn: size.width > 0 && size.height > 0 && boxes.length > 0 && paths.length > 0 && !broken,
           label: e.getAttribute('aria-label')};
 })"""
-#: Texts of one picture that lie on each other by more than two pixels both ways.
+#: Texts of one picture that lie on each other, or leave it.
 _OVERLAPS = """[...document.querySelectorAll('svg')].flatMap(svg => {
   const texts = [...svg.querySelectorAll('text')].filter(t => t.textContent.trim());
   const boxes = texts.map(t => [t.textContent, t.getBoundingClientRect()]);
-  const found = [];
+  const outer = svg.getBoundingClientRect();
+  const out = ([, r]) => r.left < outer.left - 1 || r.right > outer.right + 1 || r.top < outer.top - 1 || r.bottom > outer.bottom + 1;
+  const found = boxes.filter(out).map(b => svg.getAttribute('aria-label') + ': cut off: ' + b[0]);
   for (let i = 0; i < boxes.length; i++) for (let j = i + 1; j < boxes.length; j++) {
     const [a, p] = boxes[i], [b, q] = boxes[j];
-    if (Math.min(p.right, q.right) - Math.max(p.left, q.left) > 2 && Math.min(p.bottom, q.bottom) - Math.max(p.top, q.top) > 5)
+    if (Math.min(p.right, q.right) - Math.max(p.left, q.left) > 1 && Math.min(p.bottom, q.bottom) - Math.max(p.top, q.top) > 5)
       found.push(svg.getAttribute('aria-label') + ': ' + a + ' / ' + b);
   }
   return found;

@@ -63,6 +63,7 @@ class Dies(Spec):
 def parts(area: DieArea) -> dict[str, float]:
     """mm2 of the whole die by what they are for."""
     n = area.cores
+    interfaces = area.mem_phy_mm2 + area.mem_ctrl_mm2 + area.link_phy_mm2 + area.link_ctrl_mm2 + area.host_mm2
     return {
         "arrays": n * area.core_array_mm2,
         "MAC trees": n * area.core_mac_tree_mm2,
@@ -70,9 +71,7 @@ def parts(area: DieArea) -> dict[str, float]:
         "register files": n * area.core_regfile_mm2,
         "local memory": n * area.core_sram_mm2,
         "global memory": area.global_buffer_mm2,
-        "ports of cores": area.core_comm_mm2,
-        "DRAM interface": area.mem_phy_mm2 + area.mem_ctrl_mm2,
-        "links and host": area.link_phy_mm2 + area.link_ctrl_mm2 + area.host_mm2,
+        "interfaces and ports": interfaces + area.core_comm_mm2,
     }
 
 

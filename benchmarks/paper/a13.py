@@ -29,7 +29,7 @@ from .tables import plain
 Found = dict[str, Any]
 Name = Annotated[str, Meta(min_length=1)]
 #: Latencies that the service levels limit: metric of a goal, key of a point, what to call it.
-_LIMITED = (("itl", "p99_itl_ms", "P99 TBT"), ("scheduling_delay", "p50_scheduling_delay_ms", "median delay"))
+_LIMITED = (("itl", "p99_itl_ms", "P99 TBT"), ("scheduling_delay", "p50_scheduling_delay_ms", "P50 delay"))
 
 
 class Chat(Spec):

@@ -12,7 +12,9 @@ from .outcome import Split
 
 #: Pixels: width of the drawing, room for notes at its right, height of a bar and of its row, room above and below.
 _WIDTH, _RIGHT, _BAR, _ROW, _TOP, _BOTTOM = 1000, 190, 18, 28, 58, 44
-_LETTER = 6.6
+_LETTER, _KEY_ROW = 6.6, 18
+#: Colours that a chart has (`hdasim.report.svg`).
+COLOURS = 8
 #: Factors of a `Split`, in the order of the colours.
 KINDS = ("architecture", "links", "baseline's software")
 
@@ -29,12 +31,14 @@ class Bar:
 def stacked(title: str, bars: Sequence[Bar], x: str, lines: Sequence[tuple[float, str]] = (), legend: bool = True) -> str:
     """An SVG element; `lines` (value, name) stand upright across all bars."""
     names = list(dict.fromkeys(name for bar in bars for name, _ in bar.parts)) if legend else []
-    colours = {name: i for i, name in enumerate(dict.fromkeys(name for bar in bars for name, _ in bar.parts))}
+    colours = {name: i % COLOURS for i, name in enumerate(dict.fromkeys(name for bar in bars for name, _ in bar.parts))}
     longest = max([sum(v for _, v in bar.parts) for bar in bars] + [v for v, _ in lines] + [1e-300])
     axis = Axis(False, (0.0, 1.04 * longest), _left([bar.label for bar in bars]), _WIDTH - _RIGHT)
-    top = _TOP if names or lines else _TOP - 22
+    top = float(_TOP if names or lines else _TOP - 22)
+    key, rows = _key([(f"s{colours[n]}", n) for n in names] + [("ink", n) for _, n in lines])
+    top += rows * _KEY_ROW
     bottom = top + _ROW * len(bars)
-    parts = [_title(title), *_key([(f"s{colours[n]}", n) for n in names] + [("ink", n) for _, n in lines])]
+    parts = [_title(title), *key]
     parts += _scale(axis, ticks(*axis.ends), top, bottom, x)
     for i, bar in enumerate(bars):
         y, start = top + i * _ROW + (_ROW - _BAR) / 2, 0.0
@@ -62,7 +66,7 @@ def waterfall(title: str, splits: Sequence[Split]) -> str:
     heights = [thin * len(s.factors) + 16 for s in splits]
     bottom = _TOP + sum(heights)
     round_ones = [t / 100 for t in (20, 30, 50, 70, 100, 150, 200, 250, 300, 400, 500, 700, 1000)]
-    parts = [_title(title), *_key([(f"s{KINDS.index(k)}", k) for k in kinds] + [("ink", "published")])]
+    parts = [_title(title), *_key([(f"s{KINDS.index(k)}", k) for k in kinds] + [("ink", "published")])[0]]
     parts += _scale(axis, [t for t in round_ones if axis.ends[0] <= t <= axis.ends[1]], _TOP, bottom, "times, logarithmic")
     top = float(_TOP)
     for split, height in zip(splits, heights, strict=True):
@@ -108,15 +112,19 @@ def _box(axis: Axis, start: float, end: float, y: float, height: float, colour: 
     return f'<path class="dot {colour}" d="{box}"><title>{text_of(name)}</title></path>'
 
 
-def _key(entries: Sequence[tuple[str, str]]) -> list[str]:
-    """The legend in one line below the title; `ink` entries are lines."""
-    parts, x = [], 8.0
+def _key(entries: Sequence[tuple[str, str]]) -> tuple[list[str], int]:
+    """The legend below the title, and how many lines it takes beyond the first; `ink` entries are lines."""
+    parts, x, row = [], 8.0, 0
     for colour, name in entries:
-        mark = f'd="M{x + 7:.1f} 32v14"' if colour == "ink" else f'd="M{x:.1f} 34h14v10h-14z"'
+        need = 40 + _LETTER * len(name)
+        if x > 8 and x + need > _WIDTH:
+            x, row = 8.0, row + 1
+        y = row * _KEY_ROW
+        mark = f'd="M{x + 7:.1f} {32 + y}v14"' if colour == "ink" else f'd="M{x:.1f} {34 + y}h14v10h-14z"'
         kind = "line ink" if colour == "ink" else f"dot {colour}"
-        parts.append(f'<path class="{kind}" {mark}/><text class="tick" x="{x + 20:.1f}" y="43">{text_of(name)}</text>')
-        x += 40 + _LETTER * len(name)
-    return parts
+        parts.append(f'<path class="{kind}" {mark}/><text class="tick" x="{x + 20:.1f}" y="{43 + y}">{text_of(name)}</text>')
+        x += need
+    return parts, row
 
 
 def _scale(axis: Axis, values: Sequence[float], top: float, bottom: float, label: str) -> list[str]:

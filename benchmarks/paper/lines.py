@@ -77,7 +77,7 @@ def _y_range(panel: Panel) -> tuple[float, float]:
 
 def _series(panel: Panel, colours: dict[str, int], star: str) -> list[Series]:
     low, high = _y_range(panel)
-    xs = [x for curve in (*panel.curves, *panel.points) for x in curve.xs] or [1.0]
+    xs = [x for curve in (*panel.curves, *panel.points) for x in curve.xs if np.isfinite(x)] or [1.0]
     found = []
     if panel.upright is not None:
         found.append(Series(panel.upright[1], [panel.upright[0]] * 2, [low, high], dashed=True, colour=-1))

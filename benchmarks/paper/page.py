@@ -163,7 +163,8 @@ def _table(table: Table) -> str:
     inner = f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
     note = f'<p class="note">{_plain(table.caption).replace(chr(10), "<br>")}</p>' if table.caption else ""
     title = _plain(table.title or "")
-    if len(body) > _LONG:
+    shaded = any(isinstance(value, Text) for c in columns for value in c.cells)  # a heat map again, in numbers
+    if len(body) > _LONG or shaded:
         return f"<details><summary>{title} ({len(body)} lines)</summary>{inner}{note}</details>"
     return f"<h3>{title}</h3>{inner}{note}"
 

@@ -95,6 +95,7 @@ GOOD = '<svg width="50" height="50" aria-label="good"><path d="M0 0h20v20"/><tex
         ('<svg width="50" height="50" aria-label="no numbers"><path d="M0 0h20v20"/><path d="MNaN 0h9"/></svg>', "picture"),
         ('<svg width="0" height="0" aria-label="no size"><path d="M0 0h20v20"/></svg>', "picture"),
         (GOOD.replace("</svg>", '<text x="2" y="21">b</text></svg>'), "overlap"),
+        (GOOD.replace("</svg>", '<text x="45" y="40">cut off</text></svg>'), "overlap"),
     ],
 )
 def test_what_is_wrong_is_seen(tmp_path: Path, body: str, what: str | None) -> None:
