@@ -32,7 +32,7 @@ _OVERLAPS = """[...document.querySelectorAll('svg')].flatMap(svg => {
   const texts = [...svg.querySelectorAll('text')].filter(t => t.textContent.trim());
   const boxes = texts.map(t => [t.textContent, t.getBoundingClientRect()]);
   const outer = svg.getBoundingClientRect();
-  const out = ([, r]) => r.left < outer.left - 1 || r.right > outer.right + 1 || r.top < outer.top - 1 || r.bottom > outer.bottom + 1;
+  const out = ([, r]) => Math.min(r.left - outer.left, outer.right - r.right, r.top - outer.top, outer.bottom - r.bottom) < -1;
   const found = boxes.filter(out).map(b => svg.getAttribute('aria-label') + ': cut off: ' + b[0]);
   for (let i = 0; i < boxes.length; i++) for (let j = i + 1; j < boxes.length; j++) {
     const [a, p] = boxes[i], [b, q] = boxes[j];

@@ -80,8 +80,8 @@ class Figure:
 
 @dataclass(frozen=True)
 class Outcome:
-    """`points` are everything that was evaluated, one flat dictionary each. `claims`, `splits` and `notes` (paragraphs: why ours
-    differs, what was assumed) are for the page.
+    """`points` are everything that was evaluated, one flat dictionary each. `claims`, `splits`, `notes` (paragraphs: why
+    ours differs, what was assumed) and `headline` (a sentence for the top) are for the page.
     """
 
     rows: list[Row]
@@ -91,6 +91,7 @@ class Outcome:
     claims: list[Claim] = field(default_factory=list)
     splits: list[Split] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    headline: str = ""
 
 
 def read(file: Path, kind: type[SpecT]) -> tuple[SpecT, Document]:

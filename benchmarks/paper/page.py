@@ -72,6 +72,7 @@ def _lead(sections: list[Section]) -> str:
 
 def _picture(sections: list[Section]) -> str:
     splits = [split for s in sections for split in s.outcome.splits]
+    headlines = [s.outcome.headline for s in sections if s.outcome.headline]
     if not splits:
         return ""
     text = (
@@ -82,22 +83,25 @@ def _picture(sections: list[Section]) -> str:
     )
     chart = waterfall("The published advantage over A100, taken apart", splits)
     return (
-        f'<h2 id="picture">How much is architecture?</h2>\n<figure>{chart}</figure>\n<p>{text_of(text)}</p>\n{_sentences(splits)}'
+        f'<h2 id="picture">How much is architecture?</h2>\n<figure>{chart}</figure>\n<p>{text_of(text)}</p>\n{_sentences(splits, headlines)}'
     )
 
 
-def _sentences(splits: list[Split]) -> str:
-    """The same in words, for the quantities with several splits."""
-    groups: dict[str, list[Split]] = {}
+def _sentences(splits: list[Split], headlines: list[str]) -> str:
+    """The same in words: each quantity against each baseline, and what the experiments add."""
+    groups: dict[tuple[str, str], list[Split]] = {}
     for split in splits:
-        groups.setdefault(split.label.partition(",")[0], []).append(split)
+        groups.setdefault((split.label.partition(",")[0], split.label.rpartition(", ")[2]), []).append(split)
     items = []
-    for label, mine in groups.items():
+    for (quantity, against), mine in groups.items():
         parts = []
         for kind in dict.fromkeys(k for s in mine for k, _ in s.factors):
-            values = [v for s in mine for k, v in s.factors if k == kind]
-            parts.append(f"{kind} {min(values):.2f} to {max(values):.2f}")
-        items.append(f"<li><b>{text_of(label)}</b>, published {mine[0].published:.3g}: {text_of(', '.join(parts))}.</li>")
+            values = [f"{v:.2f}" for s in mine for k, v in s.factors if k == kind]
+            low, high = min(values, key=float), max(values, key=float)
+            parts.append(f"{kind} {low if low == high else f'{low} to {high}'}")
+        text = f"{against}: {mine[0].published:.3g} published = {' x '.join(parts)}."
+        items.append(f"<li><b>{text_of(quantity)}</b> {text_of(text)}</li>")
+    items += [f"<li>{text_of(line)}</li>" for line in headlines]
     return f"<ul>{''.join(items)}</ul>"
 
 

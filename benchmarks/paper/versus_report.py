@@ -11,7 +11,7 @@ from .outcome import Outcome, Row, read, row
 from .tables import percent, plain
 from .versus import HIDDEN, Found, Versus, found_in, published_of, ratios_of
 from .versus_figures import figures
-from .versus_words import claim, notes, splits_of
+from .versus_words import claim, headline, notes, splits_of
 
 
 def _ratio_rows(name: str, found: Found) -> list[Row]:
@@ -175,6 +175,7 @@ def outcome(name: str, found: Found) -> Outcome:
         [c for c in claims if c],
         splits,
         notes(found),
+        headline(name, found),
     )
 
 

@@ -88,3 +88,25 @@ def notes(found: Found) -> list[str]:
                 f"{sweep.published.tbt:g} comes out: {links}."
             )
     return [*notes, *([found.note] if found.note else [])]
+
+
+def headline(name: str, found: Found) -> str:
+    """What the published TBT asks of the baseline's attention, and what attention reaches; empty if nothing was solved for."""
+    sweep, cases = found.sweep, found.cases
+    solved = [share for c in cases if (share := c.solved_hidden if c.hidden else c.solved) is not None]
+    if not solved or sweep.solve is None:
+        return ""
+    hidden = f", with ADOR's {HIDDEN}," if cases[0].hidden else ""
+    text = (
+        f"{name}: TBT {sweep.published.tbt:g}{hidden} needs an A100 whose decode attention gets {_percents(solved)} of its "
+        f"bandwidth and all else {percent(sweep.solve.weights)} %"
+    )
+    reach = {b: [s for c in cases if (s := c.decode[b].attention_share) is not None] for b in sweep.baselines}
+    reach |= {f"measured, {who}": [m.median for c in cases for m in c.measured if m.who == who] for who in (FASTEST, ALL)}
+    told = ", ".join(f"{who} {_percents(shares)}" for who, shares in reach.items() if shares)
+    return f"{text}. Attention reaches: {told}."
+
+
+def _percents(shares: list[float]) -> str:
+    low, high = percent(min(shares)), percent(max(shares))
+    return f"{low} %" if low == high else f"{low} to {high} %"

@@ -150,7 +150,7 @@ def _grid(x_axis: Axis, y_axis: Axis) -> list[str]:
         at, name = float(x_axis.pixels(np.array([value]))[0]), tick(value)
         parts.append(f'<line class="grid" x1="{at:.1f}" y1="{top}" x2="{at:.1f}" y2="{bottom}"/>')
         half = _LETTER * len(name) / 2
-        middle = min(at, right + _RIGHT - half)  # inside the picture
+        middle = min(at, right + _RIGHT - half - 3)  # inside the picture
         if middle - half >= free:
             parts.append(f'<text class="tick" x="{middle:.1f}" y="{bottom + 16}" text-anchor="middle">{name}</text>')
             free = middle + half + 4

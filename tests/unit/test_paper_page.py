@@ -77,11 +77,21 @@ def test_the_page_is_whole_and_says_what_came_out(paper: Any) -> None:
     assert text.count('class="verdict no"') == 4 and text.count('class="verdict yes"') == 4  # summary and section
     for name in ("A1", "A2"):
         assert f'<section id="{name}">' in text and f'href="#{name}"' in text
-    assert "architecture 1.60 to 1.60, baseline&#x27;s software 1.25 to 1.25" in text
+    assert "input 1: 2 published = architecture 1.60 x baseline&#x27;s software 1.25." in text
     assert "<td>[x]</td>" in text and "<code>code</code>" in text and "<script" not in text
     assert not re.findall(r'(?:src|href)="(?!#|data:)', text) and "http" not in text.replace("http://www.w3.org/2000/svg", "")
     single = page.render(sections[:1])
     assert "<h1>A1: what it shows</h1>" in single and "Every published number" not in single
+
+
+def test_any_number_of_processes_gives_the_same_page(paper: Any) -> None:
+    runner, page = paper("__main__"), paper("page")
+    names = ["A4", "A1", "A12"]
+    texts = []
+    for workers in (1, 2):
+        outcomes = runner.run_all(names, None, None, workers)
+        texts.append(page.render([page.Section(n, "", o, o.claims, "") for n, o in zip(names, outcomes, strict=True)]))
+    assert texts[0] == texts[1] and len(texts[0]) > 20_000
 
 
 def test_long_tables_are_folded_and_heat_keeps_its_colours(paper: Any) -> None:
