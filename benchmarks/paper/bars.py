@@ -53,7 +53,7 @@ def stacked(title: str, bars: Sequence[Bar], x: str, lines: Sequence[tuple[float
 
 
 def waterfall(title: str, splits: Sequence[Split]) -> str:
-    """Each published ratio as factors that follow one another from 1 to it, on a logarithmic axis.
+    """Each ratio as factors that follow one another from 1, on a logarithmic axis.
 
     A factor below 1 goes back. The upright mark in each row is the published ratio.
     """
@@ -61,7 +61,7 @@ def waterfall(title: str, splits: Sequence[Split]) -> str:
     reach = [1.0]
     for split in splits:
         reach += [*np.cumprod([f for _, f in split.factors]).tolist(), split.published]
-    axis = Axis(True, (min(reach) / 1.08, max(reach) * 1.12), _left([s.label for s in splits]), _WIDTH - _RIGHT)
+    axis = Axis(True, (min(reach) / 1.08, max(reach) * 1.2), _left([s.label for s in splits]), _WIDTH - _RIGHT)
     thin = 14
     heights = [thin * len(s.factors) + 16 for s in splits]
     bottom = _TOP + sum(heights)

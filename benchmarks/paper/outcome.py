@@ -61,7 +61,9 @@ def together(verdicts: list[Verdict]) -> Verdict:
 
 
 class Split(msgspec.Struct, frozen=True, kw_only=True):
-    """A published advantage as a product: `factors` are (name, value), of which the first is ours, the last what remains."""
+    """An advantage as a product: `factors` are (name, value), of which the first is the chip's; they may fall short of what is
+    `published`.
+    """
 
     label: str
     published: float

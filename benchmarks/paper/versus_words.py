@@ -42,6 +42,7 @@ def claim(found: Found, quantity: str, area: bool, condition: str) -> Claim | No
 
 
 def splits_of(name: str, found: Found) -> list[Split]:
+    """Each ratio with a published one as architecture x software; with links between devices also what their exchanges cost."""
     sweep, splits = found.sweep, []
     for quantity, condition in (("TBT", f"batch {sweep.batch_size}"), ("TTFT", "one prompt")):
         printed = published_of(quantity, found)[0]
@@ -51,11 +52,14 @@ def splits_of(name: str, found: Found) -> list[Split]:
             by = {(w, b): r for q, w, b, r in ratios_of(c, found) if q == quantity}
             for b in sweep.baselines:
                 ratio, hidden = by[condition, b], by.get((f"{condition}, ADOR's {HIDDEN}", b))
-                label = f"{name} {quantity}, input {c.input_len:,}, vs {b}"
-                chip = [("architecture", hidden or ratio)]
+                place = f"input {c.input_len:,}, vs {b}"
+                chip = hidden or ratio
+                factors = (("architecture", chip), ("baseline's software", printed / chip))
+                told = f"{quantity}, {HIDDEN}" if hidden else quantity
+                splits.append(Split(label=f"{name} {told}, {place}", published=printed, factors=factors))
                 if hidden:
-                    chip.append(("links", ratio / hidden))
-                splits.append(Split(label=label, published=printed, factors=(*chip, ("baseline's software", printed / ratio))))
+                    executed = (("architecture", hidden), ("links", ratio / hidden))
+                    splits.append(Split(label=f"{name} {quantity}, as executed, {place}", published=printed, factors=executed))
     return splits
 
 

@@ -118,9 +118,13 @@ def test_links_between_devices(paper: Any, tmp_path: Path) -> None:
     a100 = hdasim.load("ador-llama3-8b", ["model={preset: llama3-70b}", "serving.device_count=8", "device.preset=a100"])
     seconds = [float(hdasim.step(e, "decode", 150, 1024)[1]["time"]) for e in (a100, with_links)]
     assert seconds[0] / seconds[1] == pytest.approx(1.5, rel=2e-3) and links["a100"] > 32
-    for split in outcome.splits:
-        assert [kind for kind, _ in split.factors] == ["architecture", "links", "baseline's software"]
-        assert split.factors[1][1] < 1
+    kinds = [[kind for kind, _ in split.factors] for split in outcome.splits]
+    assert kinds == [["architecture", "baseline's software"], ["architecture", "links"]] * 2
+    for whole, executed in zip(outcome.splits[::2], outcome.splits[1::2], strict=True):
+        assert whole.factors[0] == executed.factors[0] and executed.factors[1][1] < 1
+        assert whole.factors[0][1] * whole.factors[1][1] == pytest.approx(1.5)
+    (_, chip), (_, loss) = outcome.splits[1].factors
+    assert chip * loss == pytest.approx(ratios["batch 150", "a100"])
     assert any("exchanges between devices" in note for note in outcome.notes)
 
 
