@@ -20,12 +20,16 @@ from hdasim.spec.experiment import Experiment
 from hdasim.spec.load import load, locate
 from hdasim.spec.workload import LognormalLengths
 
+from .bars import Bar, stacked
 from .inputs import Count, Tolerance, blame
-from .outcome import Outcome, Row, read, row
+from .lines import Curve, Panel, figure
+from .outcome import Figure, Outcome, Row, read, row
 from .tables import plain
 
 Found = dict[str, Any]
 Name = Annotated[str, Meta(min_length=1)]
+#: Latencies that the service levels limit: metric of a goal, key of a point, what to call it.
+_LIMITED = (("itl", "p99_itl_ms", "P99 TBT"), ("scheduling_delay", "p50_scheduling_delay_ms", "P50 delay"))
 
 
 class Chat(Spec):
@@ -180,6 +184,31 @@ def _table(rows: list[Row]) -> Table:
     return table
 
 
+def figures(rows: list[Row], points: list[Found], experiments: list[Experiment]) -> list[Figure]:
+    """Rates that are reached and bounds of them; and limited latencies over the rate, as the search met them."""
+    told = ("highest req/s", "roofline req/s")
+    bars = [Bar(r.name.replace("req/s, ", "").replace("req/s ", ""), [("requests/s", r.ours)], f"{r.ours:.3g}")
+            for r in rows if r.name.startswith(told) and r.ours is not None]  # fmt: skip
+    published = sorted({r.published for r in rows if r.published is not None})
+    lines = [(p, f"published: {p:g}") for p in published]
+    title = "Requests a second: reached, and at the roofline"
+    rates = Figure("A13: rates", [stacked(title, bars, "requests/s", lines, legend=False)])
+    panels = []
+    for name, experiment in zip(dict.fromkeys(p["experiment"] for p in points), experiments, strict=True):
+        for metric, key, label in _LIMITED:
+            mine = [p for p in points if p["experiment"] == name and p[key] is not None]
+            curves = []
+            for seed in sorted({p["seed"] for p in mine}):
+                line = sorted((p["rate"], p[key]) for p in mine if p["seed"] == seed)
+                curves.append(Curve(f"seed {seed}", [x for x, _ in line], [y for _, y in line]))
+            limits = [1e3 * g.limit for g in experiment.slo.goals() if g.metric == metric]
+            panels.append(Panel(f"{label}, {Path(name).stem}", "requests/s", f"{label}, ms", curves, log_x=False,
+                                level=(limits[0], "limit of the SLO") if limits else None))  # fmt: skip
+    note = "Points are the rates that the search tried; a rate also fails where its queue grows."
+    rows_of_two = [panels[i : i + 2] for i in range(0, len(panels), 2)]
+    return [rates, figure("A13: what the service levels limit, over the rate", rows_of_two, note=note)]
+
+
 def run(file: Path) -> Outcome:
     """Evaluate the experiment `file`."""
     chats, document = read(file, Chats)
@@ -196,4 +225,4 @@ def run(file: Path) -> Outcome:
          **{k: p["summary"][k] for k in ("p50_scheduling_delay_ms", "p99_ttft_ms", "p99_tpot_ms", "p99_itl_ms")}}
         for c, f in zip(chats.experiments, found, strict=True) for p in f["points"]
     ]  # fmt: skip
-    return Outcome(rows, points, [_table(rows)])
+    return Outcome(rows, points, [_table(rows)], figures(rows, points, experiments))

@@ -242,11 +242,11 @@ def _panels(sweep: Scaling, points: list[Point]) -> list[list[Panel]]:
             found = []
             for n in names:
                 pick = [p for p in mine if p["tp_method"] == n and p["step"] == step and (p["device_count"] > 1 or key == "ms")]
-                per = pick[0]["tokens"] if key == "layer_bytes" else 1
+                per = 1e3 * pick[0]["tokens"] if key == "layer_bytes" else 1
                 found.append(Curve(n.replace("_", "-"), [p["device_count"] for p in pick], [p[key] / per for p in pick]))
             return found
 
-        panels = [Panel(f"{algorithm}: volume", "devices", "bytes per token, layer and device", curves(first, "layer_bytes"),
+        panels = [Panel(f"{algorithm}: volume", "devices", "kB per token, layer and device", curves(first, "layer_bytes"),
                         ticks=sweep.more)]  # fmt: skip
         for s in sweep.steps:
             ideal = [p for p in mine if p["step"] == s.label and p["tp_method"] == names[0]]

@@ -100,7 +100,8 @@ def _map(title: str, points: Sequence[Point], y: str, x: str, chosen: tuple[int,
     ys, xs, at = _grid(points, y, x)
     best = _bests(points, y)
     high = len(ys) * _CELL[1]
-    width, height = _LEFT + len(xs) * _CELL[0] + 12, _TOP + high + 44
+    width = _LEFT + 12 + max(len(xs) * _CELL[0], 9 * len(title))  # a letter of the title takes less than 9 pixels
+    height = _TOP + high + 44
     parts = [f'<text class="title" x="{_LEFT}" y="20">{text_of(title)}</text>']
     for j, row in enumerate(reversed(ys)):
         top = _TOP + j * _CELL[1]

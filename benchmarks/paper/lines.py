@@ -61,7 +61,8 @@ def figure(title: str, rows: Sequence[Sequence[Panel]], star: str = "knee", note
 
 
 def _heights(panel: Panel) -> list[float]:
-    found = [y for curve in (*panel.curves, *panel.points) for y in curve.ys if np.isfinite(y) and (y > 0 or not panel.logarithmic)]
+    heights = [y for curve in (*panel.curves, *panel.points) for y in curve.ys]
+    found = [y for y in heights if np.isfinite(y) and (y > 0 or not panel.logarithmic)]
     return found + ([panel.level[0]] if panel.level else [])
 
 
@@ -76,14 +77,13 @@ def _y_range(panel: Panel) -> tuple[float, float]:
 
 def _series(panel: Panel, colours: dict[str, int], star: str) -> list[Series]:
     low, high = _y_range(panel)
-    xs = [x for curve in (*panel.curves, *panel.points) for x in curve.xs] or [1.0]
+    xs = [x for curve in (*panel.curves, *panel.points) for x in curve.xs if np.isfinite(x)] or [1.0]
     found = []
     if panel.upright is not None:
         found.append(Series(panel.upright[1], [panel.upright[0]] * 2, [low, high], dashed=True, colour=-1))
     if panel.level is not None:
         found.append(Series(panel.level[1], [min(xs), max(xs)], [panel.level[0]] * 2, colour=-1))
-    for curve in panel.curves:
-        found.append(Series(curve.label, curve.xs, curve.ys, dashed=curve.dashed, colour=colours[curve.label]))
+    found += [Series(c.label, c.xs, c.ys, dashed=c.dashed, colour=colours[c.label]) for c in panel.curves]
     found += [Series(c.label, c.xs, c.ys, "points", colour=colours[c.label]) for c in panel.points]
     marked = [(curve, curve.mark) for curve in panel.curves if curve.mark is not None]
     for curve, mark in marked:

@@ -16,7 +16,7 @@ from hdasim.spec.document import Document
 from hdasim.spec.load import locate
 
 SpecT = TypeVar("SpecT", bound=Spec)
-#: What became of a published statement: ours agrees, agrees under some of the conditions, disagrees, or there is no number to compare.
+#: What became of a published statement: ours agrees, agrees under some of the conditions, disagrees, or has no number to compare.
 Verdict = Literal["holds", "partly", "does not hold", "no figure"]
 
 
@@ -51,7 +51,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def within(ratio: float | None, tolerance: float) -> Verdict:
-    """"holds" if ours / published is within `tolerance` of 1."""
+    """ "holds" if ours / published is within `tolerance` of 1."""
     return "no figure" if ratio is None else "holds" if abs(ratio - 1) <= tolerance else "does not hold"
 
 
@@ -61,7 +61,9 @@ def together(verdicts: list[Verdict]) -> Verdict:
 
 
 class Split(msgspec.Struct, frozen=True, kw_only=True):
-    """A published advantage as a product: `factors` are (name, value), of which the first is ours, the last what remains."""
+    """An advantage as a product: `factors` are (name, value), of which the first is the chip's; they may fall short of what is
+    `published`.
+    """
 
     label: str
     published: float
@@ -80,8 +82,8 @@ class Figure:
 
 @dataclass(frozen=True)
 class Outcome:
-    """`points` are everything that was evaluated, one flat dictionary each. `claims`, `splits` and `notes` (paragraphs: why ours
-    differs, what was assumed) are for the page.
+    """`points` are everything that was evaluated, one flat dictionary each. `claims`, `splits`, `notes` (paragraphs: why
+    ours differs, what was assumed) and `headline` (a sentence for the top) are for the page.
     """
 
     rows: list[Row]
@@ -91,6 +93,7 @@ class Outcome:
     claims: list[Claim] = field(default_factory=list)
     splits: list[Split] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    headline: str = ""
 
 
 def read(file: Path, kind: type[SpecT]) -> tuple[SpecT, Document]:

@@ -14,6 +14,7 @@ from hdasim.spec.base import Spec
 from hdasim.spec.load import locate
 
 from .inputs import ArraySize, load_model
+from .lines import Curve, Panel, figure
 from .outcome import Outcome, Row, read, row
 from .stalls import Stalls, stall_rows, stall_table, stalled
 
@@ -91,9 +92,14 @@ def run(file: Path) -> Outcome:
         layers = {op.name: (op.k, op.n) for op in program.ops if op.kind == "linear"}
         points = [evaluate(name, t, k, n, timing.array) for t in timing.tokens for name, (k, n) in layers.items()]
         rows, tables = _rows(points, timing.model), [_table(points, timing)]
+        shown = points
         if timing.stalls:
             found = stalled(timing.stalls, layers, timing.array.rows, timing.array.cols)
             rows += stall_rows(found, timing.model)
             tables.append(stall_table(found))
-            points += found
-    return Outcome(rows, points, tables)
+            points = points + found
+    layers_ = list(dict.fromkeys(p["layer"] for p in shown))
+    by = {n: [(p["tokens"], p["ratio"]) for p in shown if p["layer"] == n] for n in layers_}
+    curves = [Curve(n, [x for x, _ in line], [y for _, y in line]) for n, line in by.items()]
+    panel = Panel("", "tokens", "SCALE-Sim's cycles / double-buffered", curves, logarithmic=False, ticks=timing.tokens)
+    return Outcome(rows, points, tables, [figure("Cycles without double-buffered weights over those with", [[panel]])])

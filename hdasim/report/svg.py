@@ -150,9 +150,10 @@ def _grid(x_axis: Axis, y_axis: Axis) -> list[str]:
         at, name = float(x_axis.pixels(np.array([value]))[0]), tick(value)
         parts.append(f'<line class="grid" x1="{at:.1f}" y1="{top}" x2="{at:.1f}" y2="{bottom}"/>')
         half = _LETTER * len(name) / 2
-        if at - half >= free:
-            parts.append(f'<text class="tick" x="{at:.1f}" y="{bottom + 16}" text-anchor="middle">{name}</text>')
-            free = at + half + 4
+        middle = min(at, right + _RIGHT - half - 3)  # inside the picture
+        if middle - half >= free:
+            parts.append(f'<text class="tick" x="{middle:.1f}" y="{bottom + 16}" text-anchor="middle">{name}</text>')
+            free = middle + half + 4
     for value in y_axis.ticks():
         at = float(y_axis.pixels(np.array([value]))[0])
         parts.append(f'<line class="grid" x1="{left}" y1="{at:.1f}" x2="{right}" y2="{at:.1f}"/>')

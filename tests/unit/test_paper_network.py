@@ -259,8 +259,9 @@ def test_shipped_files_are_read(paper: Any, name: str) -> None:
     assert sweep.device == "ador"
 
 
-def test_figures(paper: Any, scaling: Any, links: Any, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
-    for name, outcome in (("A8", scaling), ("A9", links)):
-        assert f"{name}.png" in paper("outcome").save(outcome, name, tmp_path)[-1]
-        assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+def test_figures(scaling: Any, links: Any) -> None:
+    """A panel for each variant or step, none of which lacks lines."""
+    for outcome in (scaling, links):
+        (figure,) = outcome.figures
+        assert figure.charts and figure.legend.count('class="tick"') >= 2
+        assert all('<path class="line s' in chart and "no data" not in chart for chart in figure.charts)
