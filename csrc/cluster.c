@@ -19,7 +19,8 @@ static hda_status_t check(const hda_instance_t *instances, int64_t instance_coun
             isinf(c->host_overhead) || c->policy < 0 || c->policy > HDA_POLICY_CUSTOM ||
             s->program_count < 1 || (s->profile != NULL && s->program_count != 1) ||
             s->program_count % 2 == 0 || s->program_count > (int64_t)1 << 20 || s->rank_count < 1 ||
-            s->rank_count > (int64_t)1 << 20 || s->role < 0 || s->role > HDA_ROLE_DECODE ||
+            s->rank_count > (int64_t)1 << 20 || s->device_count < 0 ||
+            s->device_count > (int64_t)1 << 20 || s->role < 0 || s->role > HDA_ROLE_DECODE ||
             !(s->kv_bytes >= 0) || !(s->kv_bytes <= 1e18) || !(s->kv_bandwidth >= 1) ||
             !(s->kv_latency >= 0) || isinf(s->kv_latency) || !(s->kv_overlap >= 0) ||
             !(s->kv_overlap <= 1))
@@ -71,6 +72,8 @@ static hda_status_t create_instance(hda_serve_t *serve, instance_t *instance,
         while (instance->programs[instance->first[i]] != instance->programs[i])
             instance->first[i]++;
     }
+    if (spec->profile == NULL)
+        instance->power_limit = hda_program_energy(spec->programs[0])->power_limit;
     const int64_t seqs = hda_min64(spec->config.max_num_seqs, serve->requests->count);
     for (int64_t i = 0; i < instance->most_flying; i++) {
         flight_t *flight = &instance->flights[i];

@@ -25,6 +25,7 @@ typedef struct {
     double link_free;    /* when the link for keys and values is */
     double host_free_at; /* when it has prepared the batch scheduled last */
     int32_t woken;       /* in the list of instances that may schedule */
+    double power_limit;  /* watts of a device; 0: none known */
     hda_instance_totals_t totals;
 } instance_t;
 

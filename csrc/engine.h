@@ -30,6 +30,15 @@ static inline double exchange_bytes(const exchange_t *exchange) {
            (exchange->kind == HDA_ALL_REDUCE ? 2 : 1);
 }
 
+/* What an operator uses of a device beside multiply-accumulates, DRAM and links: operations, bytes. */
+typedef struct {
+    double vector_ops;
+    double global_bytes, local_bytes; /* read and written */
+    double operand_bytes;             /* that arrays and trees read and write of local memory */
+    double noc_bytes;                 /* moved from a core to its neighbour */
+    double kernel_bytes;              /* of DRAM, activations included; GPUs */
+} uses_t;
+
 /* The service demands of one operator; times in seconds, of one core. What execution reads comes first. */
 typedef struct {
     double dram_bytes; /* moved by DRAM for the device */
@@ -50,6 +59,8 @@ typedef struct {
     double narrow;       /* parts in which the array works off each fold of columns; 0: one */
     double macs[2], useful_macs, p2p_bytes, p2p_least;
     double compute_least; /* seconds that the useful operations take at the peak rate */
+    uses_t uses;
+    double energy[HDA_ENERGY_STATIC]; /* joules of one device */
 } work_t;
 
 typedef struct {
@@ -117,6 +128,7 @@ struct hda_program {
     work_t *trial;            /* per op: of a grid under consideration */
     work_t *fresh, *exact;    /* per op: worked out for this step; per op and core when exact */
     const work_t **work;      /* per op of this step: in a plan, in `fresh`, or in `exact` */
+    int32_t powered;          /* whether the device's energy is known */
     int32_t grouped;          /* whether there are operators of HDA_ROWS_GROUP */
     int64_t group, exchanged; /* rows for which `fresh` has them */
     int64_t *context_tokens, *context_pages;
@@ -138,6 +150,8 @@ int64_t engine_round_below(int64_t n);
 double engine_occupancy(const hda_device_t *device, const work_t *work);
 /* Time in which an operator brings forth its results: the later of its units and its transfer. */
 double engine_duration(const hda_device_t *device, const work_t *work);
+/* energy.c: the joules of a resolved operator. */
+void engine_energy(const hda_device_t *device, const hda_op_t *op, work_t *work);
 /* collective.c: seconds of `groups` concurrent collectives of `size` cores with chunks of `bytes`; a lower bound if `estimate` */
 hda_status_t engine_collective(hda_program_t *program, hda_collective_t kind, int64_t groups,
                                int64_t size, double bytes, int estimate, double *seconds);

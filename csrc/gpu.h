@@ -149,6 +149,7 @@ typedef struct {
     double time, bound; /* seconds; no implementation gets below `bound` on this GPU */
     double launch, compute, dram, l2; /* seconds that each would take alone */
     double dram_bytes;                /* unique bytes, that must come from or go to DRAM */
+    double l2_bytes;                  /* read from L2 by the SMs, and written */
     double macs;                      /* useful ones */
     double tile_m, tile_n, split, waves;
     int64_t cause;

@@ -134,6 +134,9 @@ hda_status_t hda_gpu_decode(const hda_gpu_t *gpu, const hda_heads_t *heads,
     double latency = 0;
     grouped(gpu, heads, &batch, sequences, kernel, &latency);
     single(gpu, heads, &batch, sequences, kernel, &latency);
+    /* on vector units every query head reads the cache of its group */
+    const double readings = kernel->tile_m > 1 ? 1 : (double)(heads->q_heads / heads->kv_heads);
+    kernel->l2_bytes = readings * batch.cache + batch.io;
     kernel->time += kernel->launch;
     hda_attention_bound(gpu, heads, latency, kernel);
     return HDA_OK;

@@ -202,6 +202,10 @@ hda_status_t hda_gpu_experts(const hda_gpu_t *gpu, const hda_experts_case_t *c,
                              .waves = up.waves};
     kernel->dram_bytes =
         3 * load.hit * hidden * inter * c->b_bytes + 2 * touched * hidden * c->a_bytes;
+    /* blocks read their strips, and weights at least once */
+    const double weights = 3 * load.hit * hidden * inter * c->b_bytes;
+    kernel->l2_bytes = moved + kernel->macs * c->a_bytes / up.tile_n +
+                       hda_fmax(kernel->macs * c->b_bytes / up.tile_m, weights);
     kernel->bound =
         hda_fmax(kernel->macs / (peak * gpu->sm_count), kernel->dram_bytes / gpu->dram_bandwidth);
     kernel->time = hda_fmax(kernel->bound, kernel->launch + side + up.time + down.time);

@@ -243,6 +243,11 @@ hda_status_t hda_gpu_gemm(const hda_gpu_t *gpu, const hda_gemm_case_t *gemm, hda
     }
     *kernel = (hda_kernel_t){.launch = gpu->launch, .macs = w.m * w.n * w.k};
     kernel->dram_bytes = w.reads + w.writes;
+    /* every block reads its strips; the parts of a split k are written and read in fp32 */
+    kernel->l2_bytes = a * ceil(w.n / best.tile_n) + b * ceil(w.m / best.tile_m) + c +
+                       (best.split > 1 ? 2 * 4 * best.split * w.m * w.n : 0) +
+                       w.m * w.k * (gemm->source_bytes > 0 ? gemm->source_bytes + w.a : 0);
+    if (best.tile_n == 1) kernel->l2_bytes = w.moved;
     const double kept = gemm->copies > 0 ? gpu->l2_size / gemm->copies : 0;
     const double cold = hda_fmax(b - kept, hda_fmax(a + b + c - gpu->l2_size, 0));
     kernel->bound = hda_fmax(kernel->macs / (w.macs * gpu->sm_count), cold / gpu->dram_bandwidth);

@@ -184,6 +184,8 @@ hda_status_t hda_gpu_prefill(const hda_gpu_t *gpu, const hda_heads_t *heads,
                              .macs = pairs * q_dims};
     tiled(gpu, heads, prompts, prompt_count, HDA_ATTENTION_TILE, kernel);
     tiled(gpu, heads, prompts, prompt_count, HDA_ATTENTION_TILE / 2, kernel);
+    /* every tile of queries reads the keys and values that it sees */
+    kernel->l2_bytes = io + append + kernel->macs * heads->kv_bytes / kernel->tile_m;
     const double latency = hda_fmax(kernel->time - kernel->compute, 0);
     const double copy = gpu->attention.copy * gpu->dram_bandwidth;
     const double keys = seen * elements * heads->kv_bytes;

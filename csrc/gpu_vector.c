@@ -37,7 +37,7 @@ hda_status_t hda_gpu_vector(const hda_gpu_t *gpu, const hda_vector_case_t *vecto
     const double bytes = vector->read_bytes + vector->write_bytes;
     const double cycles = gpu->sm_count * gpu->clock;
     const double exponentials = vector->exps / (gpu->exps * cycles);
-    *kernel = (hda_kernel_t){.launch = gpu->launch, .split = 1};
+    *kernel = (hda_kernel_t){.launch = gpu->launch, .split = 1, .l2_bytes = bytes};
     kernel->dram_bytes = hda_fmax(0, bytes - constants->kept * gpu->l2_size);
     kernel->dram = kernel->dram_bytes / (gpu->dram_bandwidth * constants->efficiency);
     kernel->l2 = bytes / (gpu->l2_bandwidth * constants->l2);

@@ -95,6 +95,20 @@ static int bad_links(const hda_device_t *d) {
     return bad_network(d, &d->links, d->measured, d->device_count);
 }
 
+static int bad_energy(const hda_energy_t *energy) {
+    const double *each = (const double *)energy;
+    for (size_t i = 0; i < sizeof *energy / sizeof *each; i++)
+        if (!natural(each[i])) return 1;
+    return 0;
+}
+
+static int is_powered(const hda_energy_t *energy) {
+    const double *each = (const double *)energy;
+    for (size_t i = 0; i < sizeof *energy / sizeof *each; i++)
+        if (each[i] > 0) return 1;
+    return 0;
+}
+
 static int bad_device(const hda_device_t *d) {
     if (bad_core(d) || bad_dram(&d->dram) || !positive(d->frequency) || !within(d->core_count, 1) ||
         !natural(d->global_memory) || !positive(d->global_bandwidth) || !positive(d->link_width) ||
@@ -110,6 +124,7 @@ static int bad_device(const hda_device_t *d) {
          bad_network(d, &d->expert_links, d->expert_measured, d->rank_count * d->device_count)))
         return 1;
     if (d->gpu.sm_count > 0 && hda_gpu_check(&d->gpu) != HDA_OK) return 1;
+    if (bad_energy(&d->energy)) return 1;
     return !d->shared && (hda_noc_check(&d->noc) != HDA_OK || d->noc.node_count < d->core_count);
 }
 
@@ -177,6 +192,7 @@ hda_status_t hda_program_create(const hda_device_t *device, const hda_op_t *ops,
         return HDA_E_MEMORY;
     }
     count_repeats(program);
+    program->powered = is_powered(&device->energy);
     for (int64_t i = 0; i < op_count; i++) program->grouped |= ops[i].rows == HDA_ROWS_GROUP;
     *out = program;
     return HDA_OK;

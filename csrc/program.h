@@ -54,6 +54,34 @@ typedef enum {
     HDA_FLOW_ROW_SPLIT = 3,  /* cores own weight rows, partial results are reduced */
 } hda_flow_t;
 
+/* Where a device's energy goes. */
+typedef enum {
+    HDA_ENERGY_ARRAY = 0,
+    HDA_ENERGY_TREE = 1,
+    HDA_ENERGY_VECTOR = 2,
+    HDA_ENERGY_DRAM = 3,
+    HDA_ENERGY_MEMORY = 4, /* on the chip: local and global */
+    HDA_ENERGY_NOC = 5,
+    HDA_ENERGY_LINKS = 6,
+    HDA_ENERGY_STATIC = 7, /* what is drawn whatever runs: leakage, clock tree, .. */
+    HDA_ENERGY_COUNT = 8,
+} hda_energy_part_t;
+
+/* Joules of one device for each operation and byte, and watts. All zero where they are not known. */
+typedef struct {
+    double
+        array[HDA_TYPE_COUNT]; /* per multiply-accumulate of the arrays, by type; theirs is bf16 */
+    double tree;               /* per multiply-accumulate of the MAC trees */
+    double vector;             /* per vector operation */
+    double dram, global_memory, local_memory; /* per byte */
+    double
+        operand; /* per byte that arrays and trees read of local memory, where `array` and `tree` do not contain it */
+    double noc;  /* per byte from a core to its neighbour */
+    double links;       /* per byte that a device receives from others */
+    double standing;    /* watts while a step runs */
+    double power_limit; /* watts; 0: none known */
+} hda_energy_t;
+
 /* One device. Sizes in bytes, rates in bytes/s, frequency in Hz, latencies in seconds. */
 typedef struct {
     double frequency;
@@ -84,6 +112,7 @@ typedef struct {
     double kv_bytes;               /* bytes per element of the KV cache */
     hda_gpu_t
         gpu; /* sm_count > 0: operators are kernels of this GPU, and what is said of cores above is not used */
+    hda_energy_t energy;
 } hda_device_t;
 
 typedef enum {
@@ -198,6 +227,8 @@ typedef struct {
     double limited[HDA_BY_COUNT];    /* seconds by cause; they add up to time */
     double communication[2];         /* seconds of exchanges between cores and between devices */
     double exposed_communication[2]; /* seconds of them that nothing hides */
+    double energy[HDA_ENERGY_COUNT]; /* joules of one device, by part */
+    double phase_energy[2]; /* the same joules, of prefill and of decode; see hda_program_step */
 } hda_step_t;
 
 /* Per operator (index as in `ops`), summed over its repetitions. */
@@ -210,13 +241,20 @@ typedef struct {
     double noc_bytes;                /* exchanged between cores, received by the busiest */
     double communication[2];         /* seconds of exchanges: between cores, between devices */
     double exposed_communication[2]; /* the part by which they pushed the end of the step */
+    double energy;                   /* joules of one device, without what stands whatever runs */
 } hda_op_step_t;
 
 enum { HDA_EXACT = 1 }; /* execute every core and every layer, without the steady-state shortcuts */
 
-/* Execute one step. `per_op` may be NULL, else holds op_count entries. */
+/* Execute one step. `per_op` may be NULL, else holds op_count entries.
+ *
+ * Energy is counts x joules of hda_energy_t, and its standing watts x time. The attention of prompts is prefill's, that of decoding
+ * sequences decode's, and of all else prefill has the share of its tokens in the step's (decode all, if it has none). */
 hda_status_t hda_program_step(hda_program_t *program, const hda_batch_t *batch, int flags,
                               hda_step_t *step, hda_op_step_t *per_op);
+
+/* The joules and watts of its device. */
+const hda_energy_t *hda_program_energy(const hda_program_t *program);
 
 /* How the compiler maps an operator when its step has `rows` rows. */
 typedef struct {

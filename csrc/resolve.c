@@ -117,6 +117,7 @@ hda_status_t resolve_on_best_cores(hda_program_t *program, const hda_op_t *op, c
 static hda_status_t resolve_vector(hda_program_t *program, const hda_op_t *op, int64_t rows,
                                    grid_t grid, int64_t core, int estimate, work_t *work) {
     const hda_device_t *device = &program->device;
+    work->uses.vector_ops = (double)rows * (double)op->n * op->vector_ops;
     if (core < grid.rows * grid.cols) {
         const double elements = (double)hda_share(rows, grid.rows, core / grid.cols) *
                                 (double)hda_share(op->n, grid.cols, core % grid.cols);
@@ -175,5 +176,6 @@ hda_status_t engine_resolve(hda_program_t *program, const hda_op_t *op, const ro
     work->idle = !(work->dram_bytes > 0) && !(work->feed_time > 0) && !(work->unit[0] > 0) &&
                  !(work->unit[1] > 0) && !(work->unit[2] > 0) && !(work->sync.tiles > 0) &&
                  !(work->gather.tiles > 0) && !(work->merge.tiles > 0);
+    if (!estimate) engine_energy(&program->device, op, work);
     return HDA_OK;
 }

@@ -14,6 +14,18 @@
 /* Raise a unit's time to what the NoC port or global memory needs to feed it. */
 void resolve_feed(work_t *work, int unit, double port, double global);
 
+/* Bytes of local memory for multiply-accumulates of the arrays and of the MAC trees: an activation read feeds the columns of an array, and a
+ * partial sum, in fp32, is read and written once for its rows. A tree reads one operand for each, and the other once for all lanes. Weights
+ * that the arrays load, `loaded` bytes, are read once. */
+static inline double resolve_operand_bytes(const hda_device_t *device, const double macs[2],
+                                           double loaded) {
+    const double b = device->activation_bytes, lanes = (double)hda_max64(device->tree.lanes, 1);
+    return loaded +
+           macs[0] * (b / (double)device->array.cols +
+                      2 * ACCUMULATOR_BYTES / (double)device->array.rows) +
+           macs[1] * b * (1 + 1 / lanes);
+}
+
 /* The least time of a transfer: through NoC ports and through global memory. */
 void resolve_feed_time(work_t *work, double port, double global);
 

@@ -78,6 +78,9 @@ static hda_status_t prefill_on(hda_program_t *program, const hda_op_t *op, const
     work->ahead = hda_fmin(1.0, device->global_memory / hda_fmax(work->dram_bytes, 1.0));
     work->useful_macs = p->pairs * heads * (double)(op->group * (op->key_dim + op->value_dim));
     work->macs[0] = work->useful_macs;
+    work->uses = (uses_t){.vector_ops = p->pairs * heads * (double)op->group * op->vector_ops,
+                          .global_bytes = read_bytes + bytes,
+                          .operand_bytes = resolve_operand_bytes(device, work->macs, read_bytes)};
     return deal_queries(program, op, p->tokens, cores, estimate, work);
 }
 
@@ -144,7 +147,13 @@ static hda_status_t decode_on(hda_program_t *program, const hda_op_t *op, const 
                           work->dram_bytes / device->global_bandwidth);
     work->useful_macs = (double)(d->context + d->sequences) * (double)(op->kv_heads * op->group) *
                         (double)(op->key_dim + op->value_dim);
+    work->macs[0] = work->macs[1] = 0;
     work->macs[unit == ENGINE_MT] = work->useful_macs;
+    const double scores = (double)(d->context + d->sequences) * (double)(op->kv_heads * op->group);
+    const double loaded = unit == ENGINE_SA ? work->dram_bytes : 0;
+    work->uses = (uses_t){.vector_ops = scores * op->vector_ops,
+                          .global_bytes = device->shared ? work->dram_bytes : 0,
+                          .operand_bytes = resolve_operand_bytes(device, work->macs, loaded)};
     TRY(deal_queries(program, op, (double)d->sequences, cores, estimate, work));
     return merge(program, op, d->sequences * op->kv_heads, cores, estimate, work);
 }

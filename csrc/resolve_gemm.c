@@ -117,6 +117,13 @@ static hda_status_t resolve_cut(hda_program_t *program, const hda_op_t *op, int6
     const double array_share = cut.n ? (double)sa_columns / (double)cut.n : 1.0;
     work->macs[0] = work->useful_macs * array_share;
     work->macs[1] = work->useful_macs - work->macs[0];
+    const double copies = (double)(grid.rows * cut.row_tiles); /* of the weights, over all cores */
+    work->uses = (uses_t){
+        .global_bytes = global + global_weights,
+        .operand_bytes = resolve_operand_bytes(device, work->macs, weights * array_share * copies),
+        .noc_bytes = own_channel || device->shared
+                         ? 0
+                         : weights * (double)((grid.rows - 1) * cut.row_tiles)};
     const int64_t step = gemm_output_step(device, sa_columns);
     work->output_tiles = (double)(cut.row_tiles * hda_ceil_div(cut.n0, step));
     return resolve_sync(program, op, rows, estimate, work);
@@ -204,6 +211,9 @@ static hda_status_t resolve_grouped(hda_program_t *program, const hda_op_t *op, 
     const double array_share = own ? (double)sa_columns / (double)own : 1.0;
     work->macs[0] = work->useful_macs * array_share;
     work->macs[1] = work->useful_macs - work->macs[0];
+    work->uses =
+        (uses_t){.global_bytes = global + global_weights,
+                 .operand_bytes = resolve_operand_bytes(device, work->macs, weights * array_share)};
     return HDA_OK;
 }
 

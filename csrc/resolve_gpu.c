@@ -24,6 +24,8 @@ static void charge(const hda_device_t *device, const hda_kernel_t *kernel, int u
     work->useful_macs = kernel->macs;
     work->macs[0] = kernel->macs;
     work->compute_least = kernel->macs / (gpu->macs[type] * gpu->sm_count * gpu->clock);
+    work->uses.global_bytes = kernel->l2_bytes;
+    work->uses.kernel_bytes = kernel->dram_bytes;
 }
 
 static hda_status_t linear(const hda_device_t *device, const hda_op_t *op, int64_t rows,
@@ -43,6 +45,7 @@ static hda_status_t linear(const hda_device_t *device, const hda_op_t *op, int64
     hda_kernel_t kernel;
     TRY(hda_gpu_gemm(&gpu, &gemm, &kernel));
     charge(device, &kernel, ENGINE_SA, type, work);
+    work->uses.kernel_bytes = kernel.dram * gpu.dram_bandwidth * gpu.gemm.dram_share;
     work->unique_bytes = work->dram_bytes = (double)op->k * (double)op->n * op->weight_bytes;
     return HDA_OK;
 }
@@ -85,8 +88,14 @@ static hda_status_t vector(const hda_device_t *device, const hda_op_t *op, int64
     TRY(hda_gpu_vector(&device->gpu, &kernel_case, &kernel));
     charge(device, &kernel, ENGINE_VU, HDA_TYPE_BF16, work);
     work->macs[0] = work->useful_macs = work->compute_least = 0;
+    work->uses.vector_ops = kernel_case.ops;
     if (load) work->unique_bytes = work->dram_bytes = kernel_case.read_bytes;
     return HDA_OK;
+}
+
+/* Vector operations of the softmax: of each score, of which there is one for key_dim + value_dim multiply-accumulates. */
+static double softmax_ops(const hda_op_t *op, const hda_kernel_t *kernel) {
+    return kernel->macs / (double)(op->key_dim + op->value_dim) * op->vector_ops;
 }
 
 static hda_heads_t heads_of(const hda_device_t *device, const hda_op_t *op) {
@@ -130,6 +139,7 @@ static hda_status_t prefill(hda_program_t *program, const hda_op_t *op, const ro
     hda_kernel_t kernel;
     TRY(hda_gpu_prefill(&device->gpu, &heads, program->prompts, count, &kernel));
     charge(device, &kernel, ENGINE_SA, HDA_TYPE_BF16, work);
+    work->uses.vector_ops = softmax_ops(op, &kernel);
     work->unique_bytes = work->dram_bytes = past * (double)op->kv_elements * device->kv_bytes;
     return HDA_OK;
 }
@@ -149,6 +159,7 @@ static hda_status_t decode(hda_program_t *program, const hda_op_t *op, const row
     TRY(hda_gpu_decode(&device->gpu, &heads, &sequences, &kernel));
     kernel.time += (device->gpu.attention.library - 1) * hda_fmax(kernel.time - kernel.launch, 0);
     charge(device, &kernel, ENGINE_SA, HDA_TYPE_BF16, work);
+    work->uses.vector_ops = softmax_ops(op, &kernel);
     work->unique_bytes = work->dram_bytes = past * (double)op->kv_elements * device->kv_bytes;
     return HDA_OK;
 }

@@ -55,6 +55,10 @@ hda_status_t resolve_split(hda_program_t *program, const hda_op_t *op, int64_t r
     const double array_share = (double)sa_columns / (double)op->n;
     work->macs[0] = work->useful_macs * array_share;
     work->macs[1] = work->useful_macs - work->macs[0];
+    const double loaded = work->dram_bytes * array_share * (double)grid.rows;
+    work->uses = (uses_t){.vector_ops = (double)rows * (double)op->n * (double)(grid.cols - 1),
+                          .operand_bytes = resolve_operand_bytes(device, work->macs, loaded),
+                          .noc_bytes = work->dram_bytes * (double)(grid.rows - 1)};
     const int64_t step = gemm_output_step(device, sa_columns);
     work->output_tiles = (double)hda_ceil_div(op->n, step);
     return resolve_sync(program, op, rows, estimate, work);

@@ -65,15 +65,29 @@ static void add(hda_step_t *sum, const hda_step_t *step) {
     for (int i = 0; i < 2; i++) sum->macs[i] += step->macs[i];
     for (int i = 0; i < 2; i++) sum->exposed_communication[i] += step->exposed_communication[i];
     for (int i = 0; i < HDA_UNIT_COUNT; i++) sum->busy[i] += step->busy[i];
+    for (int i = 0; i < HDA_ENERGY_COUNT; i++) sum->energy[i] += step->energy[i];
+    for (int i = 0; i < 2; i++) sum->phase_energy[i] += step->phase_energy[i];
+}
+
+/* What stands whatever runs draws power in ranks that wait for the slowest, too. */
+static void wait_for_slowest(const hda_program_t *program, int64_t ranks, double prompts,
+                             hda_step_t *step) {
+    const double standing = hda_program_energy(program)->standing;
+    const double more = standing * (double)ranks * step->time - step->energy[HDA_ENERGY_STATIC];
+    step->energy[HDA_ENERGY_STATIC] += more;
+    step->phase_energy[0] += prompts * more;
+    step->phase_energy[1] += (1 - prompts) * more;
 }
 
 /* One program with the batches of all ranks: sums, but time and what limits it are those of the slowest. */
 static hda_status_t execute_ranks(const instance_t *instance, hda_program_t *program,
                                   const flight_t *flight, hda_step_t *step) {
     const int64_t ranks = instance->spec.rank_count;
-    int64_t tokens = 0;
-    for (int64_t r = 0; ranks > 1 && r < ranks; r++)
+    int64_t tokens = 0, prompts = 0;
+    for (int64_t r = 0; ranks > 1 && r < ranks; r++) {
         tokens += flight->batches[r].prefill_tokens + flight->batches[r].decode_tokens;
+        prompts += flight->batches[r].prefill_tokens;
+    }
     for (int64_t r = 0; r < ranks; r++) {
         const hda_rank_batch_t *b = &flight->batches[r];
         const hda_batch_t batch = {b->count, b->q_len, b->past, b->emit_count, tokens};
@@ -93,10 +107,19 @@ static hda_status_t execute_ranks(const instance_t *instance, hda_program_t *pro
         step->time = own.time;
         memcpy(step->limited, own.limited, sizeof own.limited);
     }
+    if (ranks > 1 && program != NULL)
+        wait_for_slowest(program, ranks, (double)prompts / (double)tokens, step);
     return HDA_OK;
 }
 
-static void record(hda_step_record_t *record, const hda_step_t *step) {
+static double watts(const hda_step_t *step, int64_t devices) {
+    double joules = 0;
+    for (int i = 0; i < HDA_ENERGY_COUNT; i++) joules += step->energy[i];
+    return step->time > 0 ? joules / (step->time * (double)devices) : 0;
+}
+
+static void record(hda_step_record_t *record, const hda_step_t *step, const hda_instance_t *spec) {
+    const double devices = (double)hda_max64(spec->device_count, 1);
     record->bound += step->bound;
     record->dram_bytes += step->dram_bytes;
     record->p2p_bytes += step->p2p_bytes;
@@ -104,6 +127,9 @@ static void record(hda_step_record_t *record, const hda_step_t *step) {
     record->exposed_noc += step->exposed_communication[0];
     for (int i = 0; i < HDA_UNIT_COUNT; i++) record->busy[i] += step->busy[i];
     for (int i = 0; i < HDA_BY_COUNT; i++) record->limited[i] += step->limited[i];
+    for (int i = 0; i < HDA_ENERGY_COUNT; i++) record->energy[i] += devices * step->energy[i];
+    for (int i = 0; i < 2; i++) record->phase_energy[i] += devices * step->phase_energy[i];
+    record->power = hda_fmax(record->power, watts(step, spec->rank_count));
 }
 
 /* Through all stages and links, each of which takes the batch when it is there and the one before has left. */
@@ -120,7 +146,7 @@ static hda_status_t execute(hda_serve_t *serve, instance_t *instance, flight_t *
                 execute_ranks(instance, instance->programs[i], flight, step);
             if (status != HDA_OK) return status;
         }
-        record(&flight->record, step);
+        record(&flight->record, step, &instance->spec);
         flight->times[i] = step->time;
         clock = instance->free_at[i] = hda_fmax(clock, instance->free_at[i]) + step->time;
     }
@@ -203,6 +229,10 @@ static void total(instance_t *instance, const hda_step_record_t *r, double finis
     for (int i = 0; i < 2; i++) t->macs[i] += r->macs[i];
     for (int i = 0; i < HDA_UNIT_COUNT; i++) t->busy[i] += r->busy[i];
     for (int i = 0; i < HDA_BY_COUNT; i++) t->limited[i] += r->limited[i];
+    for (int i = 0; i < HDA_ENERGY_COUNT; i++) t->energy[i] += r->energy[i];
+    for (int i = 0; i < 2; i++) t->phase_energy[i] += r->phase_energy[i];
+    t->max_power = hda_fmax(t->max_power, r->power);
+    if (instance->power_limit > 0 && r->power > instance->power_limit) t->over_limit += r->time;
 }
 
 /* What its sequences that have generated all that they had to leave behind. */

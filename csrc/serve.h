@@ -42,6 +42,7 @@ typedef struct {
     hda_program_t *const *programs;
     const hda_profile_t *profile;
     int64_t program_count, rank_count;
+    int64_t device_count; /* of a tensor-parallel group, whose energy counts; 0: one */
     hda_serve_config_t config;
     int32_t role;
     double kv_bytes; /* keys and values of a token, at most 1e18 */
@@ -59,6 +60,8 @@ typedef struct {
     double dram_bytes, p2p_bytes, macs[2], busy[HDA_UNIT_COUNT], limited[HDA_BY_COUNT];
     double
         exposed_noc; /* of exchanges between cores: what nothing hides; between devices that is all of limited[HDA_BY_P2P] */
+    double energy[HDA_ENERGY_COUNT], phase_energy[2]; /* joules of all devices */
+    double power; /* watts of a device while it executes this step: of stages the highest */
 } hda_step_record_t;
 
 /* The steps of an instance, added up. */
@@ -70,6 +73,8 @@ typedef struct {
     double bound, dram_bytes, p2p_bytes, macs[2], busy[HDA_UNIT_COUNT], limited[HDA_BY_COUNT];
     double exposed_noc;
     double sent_bytes, sent_time; /* keys and values that left for another instance */
+    double energy[HDA_ENERGY_COUNT], phase_energy[2]; /* joules of all devices */
+    double max_power, over_limit; /* watts; seconds of steps whose power exceeds the limit */
 } hda_instance_totals_t;
 
 /* A policy of the caller's: fills an empty batch. Not HDA_OK: the run ends with that. */

@@ -190,6 +190,34 @@ static hda_status_t resolve_exact(hda_program_t *program, const rows_t *rows) {
     return status;
 }
 
+/* Joules by part and by phase: attention to its own, all else by the share of prompts' tokens in the step's. */
+static void total_energy(const hda_program_t *program, const rows_t *rows, hda_step_t *step,
+                         hda_op_step_t *per_op) {
+    double shared = 0;
+    for (int64_t i = 0; i < program->op_count; i++) {
+        const work_t *work = program->work[i];
+        double sum = 0;
+        for (int part = 0; part < HDA_ENERGY_STATIC; part++) {
+            const double joules = program->repeat[i] * work->energy[part];
+            step->energy[part] += joules;
+            sum += joules;
+        }
+        if (program->ops[i].kind == HDA_OP_PREFILL_ATTENTION)
+            step->phase_energy[0] += sum;
+        else if (program->ops[i].kind == HDA_OP_DECODE_ATTENTION)
+            step->phase_energy[1] += sum;
+        else
+            shared += sum;
+        if (per_op != NULL) per_op[i].energy = sum;
+    }
+    step->energy[HDA_ENERGY_STATIC] = program->device.energy.standing * step->time;
+    shared += step->energy[HDA_ENERGY_STATIC];
+    const double prompts =
+        rows->tokens > 0 ? (double)(rows->tokens - rows->decode) / (double)rows->tokens : 0;
+    step->phase_energy[0] += prompts * shared;
+    step->phase_energy[1] += (1 - prompts) * shared;
+}
+
 static void total(const hda_program_t *program, double utilization, hda_step_t *step,
                   hda_op_step_t *per_op) {
     const hda_device_t *device = &program->device;
@@ -252,5 +280,6 @@ hda_status_t hda_program_step(hda_program_t *program, const hda_batch_t *batch, 
     engine_execute(program, program->work, exact ? program->device.core_count : 1, utilization,
                    exact, step, per_op);
     total(program, utilization, step, per_op);
+    if (program->powered) total_energy(program, &rows, step, per_op);
     return step->time < LONGEST_STEP ? HDA_OK : HDA_E_OVERFLOW; /* also for what is not a number */
 }

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__, cli_capacity
+from .cli_compare import compare_parser
+from .cli_cost import cost_parser
 from .cli_parts import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_OK, EXIT_USER
 from .cli_parts import Parser as _Parser
 from .cli_parts import add as _add
@@ -43,6 +45,8 @@ def _parser() -> argparse.ArgumentParser:
     _systolic_parser(commands)
     _noc_parser(commands)
     _predict_parser(commands)
+    cost_parser(commands, _console)
+    compare_parser(commands, _console)
     _validate_parser(commands)
     trace_parser(commands)
     search_parser(commands, _console)
@@ -299,9 +303,9 @@ def _step(args: argparse.Namespace) -> int:
     group = experiment.serving.group(experiment.device.name, replicas=False)
     title = f"{experiment.model.name} on {group}: {args.phase}, {args.batch_size} x {args.isl}"
     if args.json:
-        _out(to_json({"title": title, **step_head(record, rows), "operators": rows}))
+        _out(to_json({"title": title, **step_head(machine, record, rows), "operators": rows}))
     else:
-        print_step(title, record, rows, _console())
+        print_step(title, machine, record, rows, _console())
     _warn_of_borrowed(experiment)
     return EXIT_OK
 

@@ -18,6 +18,7 @@ from .profile.machine import outside
 from .serving.engine import Served
 from .serving.gaps import Gaps
 from .serving.pools import Servers
+from .serving.power import pool_power, total_power
 from .serving.saturation import assess
 from .spec.slo import SLO, Goal
 
@@ -144,8 +145,9 @@ def _statistic(served: Served, goal: Goal) -> float | None:
 
 def summarise(served: Served, slo: SLO) -> dict[str, Any]:
     """All figures of a run: vLLM's flat keys, whether it is `saturated` (`serving.saturation`), then blocks `saturation`, `slo`
-    (`against_slo`), `bound`, and `occupancy`, `device`, `bottleneck`, `communication`, for a pipeline `pipeline` and for operator
-    tables `profile`; where there are several pools, these in a list `pools`, one for each.
+    (`against_slo`), `bound`, and `occupancy`, `device`, `bottleneck`, `communication`, `power` (`serving.power`), for a pipeline
+    `pipeline` and for operator tables `profile`; where there are several pools, these in a list `pools`, one for each, and
+    `power` of all of them besides.
     """
     out, requests = served.outcomes, served.requests
     done = out["state"] == _FINISHED
@@ -177,6 +179,12 @@ def summarise(served: Served, slo: SLO) -> dict[str, Any]:
     result["slo"] = against_slo(served, slo)
     result["bound"] = _bounds(served, times)
     pools = [_pool(served, i, duration) for i in range(len(served.pools))]
+    tokens = (prompts, generated)
+    powers = [pool_power(served, i, duration, *tokens) for i in range(len(pools))]
+    for pool, power in zip(pools, powers, strict=True):
+        pool["power"] = power
+    if len(pools) > 1:
+        result["power"] = total_power(powers, *tokens)
     result |= pools[0] if len(pools) == 1 else {"pools": pools}
     if "profile" in result:
         result["profile"]["below_bound"] = _below_bound(result)

@@ -19,10 +19,15 @@ UNITS: dict[str, dict[str, float]] = {
     "B/s": {f"{u}/s": f for u, f in _BYTES.items()},
     "Hz": {f"{p}Hz": f for p, f in _DECIMAL.items()},
     "s": _TIME,
+    "J": {"J": 1.0, "mJ": 1e-3, "uJ": 1e-6, "nJ": 1e-9, "pJ": 1e-12, "fJ": 1e-15},
+    "W": {"mW": 1e-3, **{f"{p}W": f for p, f in _DECIMAL.items()}},
     "1/s": {"req/s": 1.0, "1/s": 1.0, "/s": 1.0, "rps": 1.0, "qps": 1.0},
     "mm2": {"mm2": 1.0, "mm^2": 1.0, "mm²": 1.0, "cm2": 1e2, "um2": 1e-6},
 }
-_EXAMPLE = {"B": "80 GiB", "B/s": "2 TB/s", "Hz": "1.5 GHz", "s": "200 ms", "1/s": "10 req/s", "mm2": "826 mm2"}
+_EXAMPLE = {
+    "B": "80 GiB", "B/s": "2 TB/s", "Hz": "1.5 GHz", "s": "200 ms", "1/s": "10 req/s", "mm2": "826 mm2",
+    "J": "0.72 pJ", "W": "400 W",
+}  # fmt: skip
 _QUANTITY = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*((?<=\s)1/s|[^\d\s].*?)?\s*")
 
 
@@ -76,6 +81,10 @@ def show(value: float, unit: str) -> str:
     if unit == "s" and value != 0:
         for text, factor in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9)):
             if abs(value) >= factor or text == "ns":
+                return f"{value / factor:.3g} {text}"
+    if unit == "J" and value != 0:
+        for text, factor in (("J", 1.0), ("mJ", 1e-3), ("uJ", 1e-6), ("nJ", 1e-9), ("pJ", 1e-12), ("fJ", 1e-15)):
+            if abs(value) >= factor or text == "fJ":
                 return f"{value / factor:.3g} {text}"
     prefix = ""
     for name, factor in (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):

@@ -27,7 +27,7 @@ from hdasim.spec.experiment import Experiment
 from hdasim.spec.hardware import Device
 from hdasim.spec.load import load_device, locate
 
-from .heatmap import draw, heat_table
+from .heatmap import figure, heat_table
 from .inputs import ArraySize, load_model
 from .outcome import Outcome, Row, read, row
 
@@ -276,4 +276,4 @@ def run(file: Path) -> Outcome:
         reference = [p for p in mine if p["tokens"] == sweep.reference_tokens]
         tables.append(heat_table(f"{title}\n{judged}, {sweep.reference_tokens:,} tokens", reference, "rows", "cols", chosen))
     tables.append(summary(sweep, verdicts(sweep, points)))
-    return Outcome(compare(sweep, points), points, tables, lambda path: draw(points, sweep.reference_tokens, chosen, title, path))
+    return Outcome(compare(sweep, points), points, tables, [figure(points, sweep.reference_tokens, chosen, title)])

@@ -23,7 +23,7 @@ from hdasim.spec.load import locate
 
 from .inputs import Count, Loader, Tolerance, blame, check_ascending
 from .knee import knee
-from .lines import Curve, Panel, draw
+from .lines import Curve, Panel, figure
 from .outcome import Outcome, Row, read, row
 from .tables import plain
 
@@ -252,4 +252,4 @@ def run(file: Path) -> Outcome:
     order = (TREE, DECODE, MIXED)
     tables = [_table(sweep, judged, [v for v in found if v.chosen["judged_by"] == judged]) for judged in order]
     title = f"A6: lanes of the MAC tree, context {sweep.context:,}, {sweep.device}; solid: lanes split, dashed: for reuse only"
-    return Outcome(compare(sweep, found), points, tables, lambda path: draw(title, _panels(sweep, found), path))
+    return Outcome(compare(sweep, found), points, tables, [figure(title, _panels(sweep, found))])

@@ -25,7 +25,7 @@ from hdasim.spec.base import DeviceCount, Spec
 from hdasim.spec.load import locate
 
 from .inputs import Count, Loader, Shape, blame, check_ascending
-from .lines import Curve, Panel, draw
+from .lines import Curve, Panel, figure
 from .outcome import Outcome, Row, read, row
 from .tables import plain
 
@@ -290,4 +290,4 @@ def run(file: Path) -> Outcome:
     what = f"{sweep.model} on {chip.machine.device.name}, decode context {sweep.decode_context:,}"
     title = f"A7: local memory that activations need, {what}"
     rows = _rows(chip, sweep) + _engine_rows(points, sweep)
-    return Outcome(rows, points, tables, lambda path: draw(title, _panels(chip, points), path))
+    return Outcome(rows, points, tables, [figure(title, _panels(chip, points))])

@@ -18,7 +18,7 @@ from hdasim.spec.load import locate
 from hdasim.spec.model import Model
 
 from .inputs import Loader, Shape, Tolerance, blame, check_ascending
-from .lines import Curve, Panel, draw
+from .lines import Curve, Panel, figure
 from .outcome import Outcome, Row, read, row
 from .tables import plain
 from .tensor_parallel import IDEAL, Variant, check_dense, crossover, volume
@@ -264,4 +264,4 @@ def run(file: Path) -> Outcome:
         points, model = evaluate(sweep, Loader(sweep.model, sweep.device))
     title = f"A8: tensor parallelism, {model.name} on {sweep.device}"
     return Outcome(compare(sweep, points, model), points, _tables(sweep, points, model),
-                   lambda path: draw(title, _panels(sweep, points), path))  # fmt: skip
+                   [figure(title, _panels(sweep, points))])  # fmt: skip

@@ -20,7 +20,7 @@ from hdasim.spec.model import Model
 
 from .inputs import Loader, Shape, Tolerance, blame, check_ascending
 from .knee import knee, refine
-from .lines import Curve, Panel, draw
+from .lines import Curve, Panel, figure
 from .outcome import Outcome, Row, read, row
 from .tables import percent, plain
 from .tensor_parallel import IDEAL, Variant, batch_hidden, check_dense, gemm_rule, layer_rule
@@ -218,4 +218,4 @@ def run(file: Path) -> Outcome:
     title = f"A9: communication that is not hidden, {model.name} x {sweep.device_count} on {device.name}"
     star = f"hidden within {sweep.tolerance:.0%}"
     rows, table = compare(sweep, points, model, device), _table(sweep, points, model, device)
-    return Outcome(rows, points, [table], lambda path: draw(title, _panels(sweep, points), path, star))
+    return Outcome(rows, points, [table], [figure(title, _panels(sweep, points), star)])

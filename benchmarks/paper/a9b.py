@@ -20,7 +20,7 @@ from hdasim.spec.model import Model
 from .a9 import rates
 from .inputs import Loader, Shape, Tolerance, blame, check_ascending
 from .knee import knee
-from .lines import Curve, Panel, draw
+from .lines import Curve, Panel, figure
 from .outcome import Outcome, Row, read, row
 from .tables import percent, plain
 
@@ -161,4 +161,4 @@ def run(file: Path) -> Outcome:
     title = f"A9b: exchange between cores that is not hidden, {sweep.model} on {device.name}"
     star = f"hidden within {sweep.tolerance:.0%}"
     rows, table = compare(sweep, points, device), _table(sweep, points, device)
-    return Outcome(rows, points, [table], lambda path: draw(title, _panels(sweep, points, device), path, star))
+    return Outcome(rows, points, [table], [figure(title, _panels(sweep, points, device), star)])

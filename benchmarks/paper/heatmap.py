@@ -1,15 +1,20 @@
-"""Heat maps of the share of peak: as text, shaded on a terminal, and as a figure."""
+"""Heat maps of the share of peak: as text, shaded on a terminal, and as drawings."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
+from hdasim.report.svg import drawing, text_of
+
+from .outcome import Figure
+
 Point = dict[str, Any]
 #: The share of peak at and below which a cell is darkest; at the peak it is lightest.
 LEAST = 0.5
+#: Pixels: width and height of a cell, room for what stands beside the map.
+_CELL, _LEFT, _TOP = (41, 24), 66, 32
 #: Which coordinates an axis may show, and what it is then called.
 AXES = {"rows": "array rows (K)", "cols": "array columns (N)", "tokens": "tokens of the prompt", "side": "rows = columns"}
 
@@ -54,76 +59,70 @@ def heat_table(title: str, points: Sequence[Point], y: str, x: str, chosen: tupl
     return table
 
 
-def _shade(share: float) -> str:
+def _share(share: float) -> float:
+    """0 at `LEAST` of the peak and below, 1 at the peak."""
+    return min(max((share - LEAST) / (1 - LEAST), 0.0), 1.0)
+
+
+def _colour(share: float) -> tuple[int, int, int]:
     """Dark blue at `LEAST` of the peak to yellow at the peak."""
-    s = min(max((share - LEAST) / (1 - LEAST), 0.0), 1.0)
-    low, high = (40, 40, 110), (250, 220, 70)
+    s, low, high = _share(share), (40, 40, 110), (250, 220, 70)
     red, green, blue = (round(a + s * (b - a)) for a, b in zip(low, high, strict=True))
-    return f"{'black' if s > 0.5 else 'white'} on rgb({red},{green},{blue})"
+    return red, green, blue
 
 
-def draw(points: Sequence[Point], reference_tokens: int, chosen: tuple[int, int], title: str, path: Path) -> None:
-    """Maps of every judgement side by side: rows x columns at `reference_tokens` above, tokens x square arrays below."""
-    import matplotlib
+def _ink(share: float) -> str:
+    return "black" if _share(share) > 0.5 else "white"
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
 
-    judgements = list(dict.fromkeys(p["judged_by"] for p in points))
-    figure, axes = plt.subplots(
-        2, len(judgements), figsize=(5.4 * len(judgements), 9.2), squeeze=False, layout="constrained",
-        gridspec_kw={"height_ratios": [1.5, 1]},
-    )  # fmt: skip
-    for column, judged in enumerate(judgements):
+def _shade(share: float) -> str:
+    red, green, blue = _colour(share)
+    return f"{_ink(share)} on rgb({red},{green},{blue})"
+
+
+def figure(points: Sequence[Point], reference_tokens: int, chosen: tuple[int, int], title: str) -> Figure:
+    """Maps of every judgement: rows x columns at `reference_tokens`, then tokens x square arrays."""
+    charts = []
+    for judged in dict.fromkeys(p["judged_by"] for p in points):
         mine = [p for p in points if p["judged_by"] == judged]
         size_map = [p for p in mine if p["tokens"] == reference_tokens]
-        image = _panel(axes[0][column], size_map, "rows", "cols", chosen)
-        axes[0][column].set_title(f"{judged}\n{reference_tokens:,} tokens", fontsize=11)
-        _panel(axes[1][column], [p for p in mine if p["rows"] == p["cols"]], "tokens", "rows", chosen)
-        axes[1][column].set_title("square arrays", fontsize=11)
-    figure.colorbar(image, ax=axes, label="GEMM rate, % of the MAC budget's peak", shrink=0.6, extend="min")
-    figure.suptitle(title, fontsize=13)
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, handletextpad=0.4)
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
+        charts.append(_map(f"{judged}: {reference_tokens:,} tokens", size_map, "rows", "cols", chosen))
+        charts.append(_map(f"{judged}: square arrays", [p for p in mine if p["rows"] == p["cols"]], "tokens", "rows", chosen))
+    note = (
+        f"GEMM rate in percent of the MAC budget's peak; \u2605 optimum (of each line where lines are tokens), framed: "
+        f"{chosen[0]} x {chosen[1]} as published; empty: exceeds the MACs."
+    )
+    return Figure(title, charts, note=note)
 
 
-def _panel(axis: Any, points: Sequence[Point], y: str, x: str, chosen: tuple[int, int]) -> Any:
-    """One map; values in the cells, a star on the optimum, a frame around `chosen`."""
-    import numpy as np
-
+def _map(title: str, points: Sequence[Point], y: str, x: str, chosen: tuple[int, int]) -> str:
+    """One map; values in the cells, a star beside the optimum, a frame around `chosen`."""
     ys, xs, at = _grid(points, y, x)
-    shares = np.array([[100 * at[r, c]["of_budget"] if (r, c) in at else np.nan for c in xs] for r in ys])
-    image = axis.imshow(shares, origin="lower", aspect="auto", cmap="cividis", vmin=100 * LEAST, vmax=100)
-    axis.set_xticks(range(len(xs)), xs, fontsize=8)
-    axis.set_yticks(range(len(ys)), [f"{v:,}" for v in ys], fontsize=8)
-    axis.set_xlabel(AXES["side" if y == "tokens" else x])
-    axis.set_ylabel(AXES[y])
-    axis.set_facecolor("0.92")
-    axis.tick_params(length=0)
-    axis.set_xticks(np.arange(0.5, len(xs) - 1), minor=True)
-    axis.set_yticks(np.arange(0.5, len(ys) - 1), minor=True)
-    axis.grid(which="minor", color="white", linewidth=0.6)
-    for i, j in np.ndindex(shares.shape):
-        if not np.isnan(shares[i, j]):
-            light = shares[i, j] > 75
-            axis.text(j, i, f"{shares[i, j]:.1f}", ha="center", va="center", fontsize=7, color="black" if light else "white")
-    _marks(axis, points, ys, xs, y, x, chosen)
-    return image
-
-
-def _marks(axis: Any, points: Sequence[Point], ys: list[int], xs: list[int], y: str, x: str, chosen: tuple[int, int]) -> None:
-    from matplotlib.patches import Rectangle
-
     best = _bests(points, y)
-    axis.plot(
-        [xs.index(p[x]) - 0.36 for p in best], [ys.index(p[y]) + 0.33 for p in best], "*", color="#d62728", markersize=10,
-        markeredgecolor="white", markeredgewidth=0.6, linestyle="none", label="optimum", clip_on=False, zorder=4,
-    )  # fmt: skip
-    label = f"{chosen[0]} x {chosen[1]}, as published"
-    for p in points:
-        if (p["rows"], p["cols"]) == chosen:
-            corner = xs.index(p[x]) - 0.5, ys.index(p[y]) - 0.5
-            axis.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="#d62728", linewidth=1.8, zorder=3, label=label))
-            label = "_"  # one entry in the legend
+    high = len(ys) * _CELL[1]
+    width, height = _LEFT + len(xs) * _CELL[0] + 12, _TOP + high + 44
+    parts = [f'<text class="title" x="{_LEFT}" y="20">{text_of(title)}</text>']
+    for j, row in enumerate(reversed(ys)):
+        top = _TOP + j * _CELL[1]
+        parts.append(f'<text class="tick" x="{_LEFT - 6}" y="{top + 16}" text-anchor="end">{row:,}</text>')
+        for i, column in enumerate(xs):
+            p = at.get((row, column))
+            if p is not None:
+                parts.append(_cell(p, _LEFT + i * _CELL[0], top, p in best, (p["rows"], p["cols"]) == chosen))
+    for i, column in enumerate(xs):
+        at_x = _LEFT + (i + 0.5) * _CELL[0]
+        parts.append(f'<text class="tick" x="{at_x:g}" y="{_TOP + high + 16}" text-anchor="middle">{column}</text>')
+    middle = _LEFT + len(xs) * _CELL[0] / 2
+    parts.append(f'<text class="label" x="{middle:g}" y="{height - 8}">{AXES["side" if y == "tokens" else x]}</text>')
+    parts.append(f'<text class="label" transform="translate(14 {_TOP + high / 2:g}) rotate(-90)">{AXES[y]}</text>')
+    return drawing(title, parts, width, height)
+
+
+def _cell(point: Point, left: float, top: float, best: bool, chosen: bool) -> str:
+    share = point["of_budget"]
+    red, green, blue = _colour(share)
+    box = f'<path d="M{left + 1} {top + 1}h{_CELL[0] - 2}v{_CELL[1] - 2}h{2 - _CELL[0]}z" fill="rgb({red},{green},{blue})"'
+    frame = ' stroke="#d62728" stroke-width="2.5"' if chosen else ""
+    text = f"{100 * share:.1f}{chr(0x2605) if best else ''}"
+    style = f'style="fill:{_ink(share)}" text-anchor="middle" font-size="11"'
+    return f'{box}{frame}/><text {style} x="{left + _CELL[0] / 2}" y="{top + 16}">{text}</text>'

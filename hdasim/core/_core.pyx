@@ -105,6 +105,8 @@ cdef extern from "gpu.h":
         pass
 
 cdef extern from "program.h":
+    ctypedef struct hda_energy_t:
+        pass
     ctypedef struct hda_device_t:
         double frequency
         int64_t core_count
@@ -125,6 +127,7 @@ cdef extern from "program.h":
         const double *expert_measured
         double launch_overhead, activation_bytes, kv_bytes
         hda_gpu_t gpu
+        hda_energy_t energy
     ctypedef struct hda_op_t:
         pass
     ctypedef struct hda_block_t:
@@ -169,7 +172,7 @@ for _dtype, _size in ((layout.OP, sizeof(hda_op_t)), (layout.BLOCK, sizeof(hda_b
                       (layout.STEP, sizeof(hda_step_t)), (layout.OP_STEP, sizeof(hda_op_step_t)),
                       (layout.MAPPING, sizeof(hda_mapping_t)), (layout.REQUEST, sizeof(hda_request_t)),
                       (layout.STEP_RECORD, sizeof(hda_step_record_t)), (layout.GAP, sizeof(hda_gap_t)),
-                      (layout.TOTALS, sizeof(hda_instance_totals_t)),
+                      (layout.TOTALS, sizeof(hda_instance_totals_t)), (layout.ENERGY, sizeof(hda_energy_t)),
                       (layout.MESSAGE, sizeof(hda_message_t)), (layout.SCALESIM_CASE, sizeof(hda_scalesim_case_t)),
                       (layout.SCALESIM_RESULT, sizeof(hda_scalesim_result_t)),
                       (layout.SCALESIM_COMPUTE, sizeof(hda_scalesim_compute_t))):
@@ -429,6 +432,11 @@ cdef class Program:
             memset(&d.gpu, 0, sizeof(hda_gpu_t))
         else:
             d.gpu = (<const hda_gpu_t *>_address(gpu, layout.GPU, 1))[0]
+        energy = device.get("energy")
+        if energy is None:
+            memset(&d.energy, 0, sizeof(hda_energy_t))
+        else:
+            d.energy = (<const hda_energy_t *>_address(energy, layout.ENERGY, 1))[0]
         measured = device["measured"]
         d.measured = NULL if measured is None else <const double *>_address(
             measured, np.float64, HDA_MEASURED_KINDS * HDA_MEASURED_SIZES)

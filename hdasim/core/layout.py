@@ -3,6 +3,8 @@
 import numpy as np
 
 UNITS = ("dma", "sa", "mt", "vu", "noc", "p2p")
+ENERGY_PARTS = ("systolic_array", "mac_tree", "vector_unit", "dram", "memory", "noc", "links", "static")
+PHASES = ("prefill", "decode")
 CAUSES = ("sa", "mt", "vu", "dram", "global_memory", "noc", "p2p", "overhead")
 
 OP_KINDS = {"linear": 0, "experts": 1, "prefill_attention": 2, "decode_attention": 3, "vector": 4, "load": 5, "store": 6}
@@ -31,6 +33,13 @@ OP = np.dtype(
 )  # fmt: skip
 #: hda_type_t
 TYPES = {"bf16": 0, "fp8": 1, "int8": 2, "fp4": 3}
+#: hda_energy_t: joules for each operation and byte, watts
+ENERGY = np.dtype(
+    [
+        ("array", "f8", len(TYPES)), ("tree", "f8"), ("vector", "f8"), ("dram", "f8"), ("global_memory", "f8"),
+        ("local_memory", "f8"), ("operand", "f8"), ("noc", "f8"), ("links", "f8"), ("standing", "f8"), ("power_limit", "f8"),
+    ]
+)  # fmt: skip
 #: hda_gpu_t and the constants in it
 GPU_GEMM = np.dtype(
     [
@@ -82,7 +91,7 @@ VECTOR_CASE = np.dtype([(name, "f8") for name in ("read_bytes", "write_bytes", "
 KERNEL = np.dtype(
     [
         ("time", "f8"), ("bound", "f8"), ("launch", "f8"), ("compute", "f8"), ("dram", "f8"), ("l2", "f8"), ("dram_bytes", "f8"),
-        ("macs", "f8"), ("tile_m", "f8"), ("tile_n", "f8"), ("split", "f8"), ("waves", "f8"), ("cause", "i8"),
+        ("l2_bytes", "f8"), ("macs", "f8"), ("tile_m", "f8"), ("tile_n", "f8"), ("split", "f8"), ("waves", "f8"), ("cause", "i8"),
     ]
 )  # fmt: skip
 KERNEL_CAUSES = ("compute", "dram", "l2", "latency")
@@ -94,7 +103,7 @@ STEP = np.dtype(
     [
         ("time", "f8"), ("bound", "f8"), ("bound_by", "f8", 3), ("dram_bytes", "f8"), ("p2p_bytes", "f8"), ("macs", "f8", 2),
         ("busy", "f8", len(UNITS)), ("limited", "f8", len(CAUSES)), ("communication", "f8", 2),
-        ("exposed_communication", "f8", 2),
+        ("exposed_communication", "f8", 2), ("energy", "f8", len(ENERGY_PARTS)), ("phase_energy", "f8", 2),
     ]
 )  # fmt: skip
 #: hda_op_step_t
@@ -102,7 +111,7 @@ OP_STEP = np.dtype(
     [
         ("exposed", "f8"), ("unit_time", "f8", len(UNITS)), ("dram_bytes", "f8"), ("p2p_bytes", "f8"), ("macs", "f8", 2),
         ("useful_macs", "f8"), ("limited", "f8", len(CAUSES)), ("noc_bytes", "f8"), ("communication", "f8", 2),
-        ("exposed_communication", "f8", 2),
+        ("exposed_communication", "f8", 2), ("energy", "f8"),
     ]
 )  # fmt: skip
 #: hda_mapping_t
@@ -125,6 +134,7 @@ STEP_RECORD = np.dtype(
         ("start", "f8"), ("time", "f8"), ("bound", "f8"), ("prefill_tokens", "i8"), ("decode_tokens", "i8"), ("running", "i8"),
         ("waiting", "i8"), ("kv_blocks", "i8"), ("preemptions", "i8"), ("instance", "i8"), ("dram_bytes", "f8"),
         ("p2p_bytes", "f8"), ("macs", "f8", 2), ("busy", "f8", len(UNITS)), ("limited", "f8", len(CAUSES)), ("exposed_noc", "f8"),
+        ("energy", "f8", len(ENERGY_PARTS)), ("phase_energy", "f8", 2), ("power", "f8"),
     ]
 )  # fmt: skip
 TOTALS = np.dtype(
@@ -133,6 +143,7 @@ TOTALS = np.dtype(
         ("time", "f8"), ("occupied", "f8"), ("end", "f8"), ("running", "f8"), ("waiting", "f8"), ("kv_blocks", "f8"),
         ("bound", "f8"), ("dram_bytes", "f8"), ("p2p_bytes", "f8"), ("macs", "f8", 2), ("busy", "f8", len(UNITS)),
         ("limited", "f8", len(CAUSES)), ("exposed_noc", "f8"), ("sent_bytes", "f8"), ("sent_time", "f8"),
+        ("energy", "f8", len(ENERGY_PARTS)), ("phase_energy", "f8", 2), ("max_power", "f8"), ("over_limit", "f8"),
     ]
 )  # fmt: skip
 GAP = np.dtype([("seconds", "f8"), ("count", "i8")])

@@ -37,7 +37,7 @@ cdef extern from "serve.h":
     ctypedef struct hda_instance_t:
         hda_program_t *const *programs
         const hda_profile_t *profile
-        int64_t program_count, rank_count
+        int64_t program_count, rank_count, device_count
         hda_serve_config_t config
         int32_t role
         double kv_bytes, kv_bandwidth, kv_latency, kv_overlap
@@ -282,7 +282,7 @@ cdef class Serve:
                 spec.profile = &profile.profile
             else:
                 spec.programs, spec.program_count = <hda_program_t *const *>_address(handles, np.uintp, 1), handles.size
-            spec.rank_count = instance["rank_count"]
+            spec.rank_count, spec.device_count = instance["rank_count"], instance.get("device_count", 1)
             spec.role, spec.kv_bytes, spec.kv_bandwidth = instance["role"], instance["kv_bytes"], instance["kv_bandwidth"]
             spec.kv_latency, spec.kv_overlap = instance["kv_latency"], instance["kv_overlap"]
             config = &spec.config

@@ -25,7 +25,7 @@ import math
 from dataclasses import dataclass
 
 from ..errors import SpecError
-from ..spec.area import Alus, Area, Interface, RegisterFile
+from ..spec.area import Alus, Interface, RegisterFile
 from ..spec.hardware import Device
 
 #: Million transistors per mm2 of logic (Khan and Mann, AI Chips, by way of ttm-cas and LLMCompass).
@@ -50,6 +50,31 @@ INTERFACES = {
     "HBM2e": (10.45, 552_743_000), "DDR5": (1.45, 90_446_400), "PCIe5": (0.64, 5_372_100), "PCIe4": (0.48, 3_962_500),
     "NVLink3": (1.888, 74_632_000), "NVLink4": (0.965, 86_628_000), "InfinityFabric": (5.69, 348_148_000),
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DiePlan:
+    """What is on a die, used or not.
+
+    `cells` of the systolic array of one lane; `vector_width`, `alus` and `register_file` of one lane; `multipliers` of the MAC
+    trees of one core; memories in bytes; `sram_cell` in mm2 where the node has none of its own.
+    """
+
+    process_node: str
+    cores: int
+    lanes: float
+    cells: float
+    vector_width: float
+    alus: Alus
+    register_file: RegisterFile
+    local_memory: float
+    global_memory: float
+    memory: Interface | None = None
+    links: Interface | None = None
+    host: Interface | None = None
+    multipliers: float = 0
+    mac_tree_area: str = "synthesis"
+    sram_cell: float | None = None
 
 
 @dataclass(frozen=True)
@@ -92,46 +117,69 @@ class DieArea:
 
 
 def die_area(device: Device, mac_tree_area: str | None = None) -> DieArea:
-    """Area of the device's die.
-
-    Parameters
-    ----------
-    mac_tree_area
-        In place of ``area.mac_tree_area``: "synthesis" or "ador".
+    """Area of the device's die; `mac_tree_area`, "synthesis" or "ador", in place of that of the device.
 
     Raises
     ------
     SpecError
-        If the device has no area section, names fewer units on the die than the device uses, or lies outside the model.
+        If the device has no area section or says that its area is unknown, if it has fewer units on the die than it uses, or
+        if the model does not cover it.
     """
+    return plan_area(die_plan(device, mac_tree_area))
+
+
+def die_plan(device: Device, mac_tree_area: str | None = None) -> DiePlan:
+    """What is on the device's die; arguments and errors are those of `die_area`."""
     area, core = device.area, device.core
     if area is None:
-        message = f"{device.name} has no area section, so its area is unknown; add area: {{process_node: 7nm, ..}}"
-        raise SpecError(message, ("area",))
-    option = mac_tree_area or area.mac_tree_area
-    if option not in MAC_TREE_TRANSISTORS:
-        raise SpecError(f"unknown {option!r}; use {' or '.join(MAC_TREE_TRANSISTORS)}", ("area", "mac_tree_area"))
-    array = core.systolic_array
-    cores = int(_on_die(area.cores, device.core_count, "cores"))
+        remedy = "add area: {process_node: 7nm, ..}"
+        raise SpecError(f"{device.name} has no area section, so its area is unknown; {remedy}", ("area",))
+    if area.process_node is None:
+        raise SpecError(f"the area of {device.name} is unknown: {area.unknown}", ("area", "unknown"))
+    array, tree = core.systolic_array, core.mac_tree
     lanes = area.lanes or array.lanes
     width = area.vector_width or core.vector_unit.width / lanes
-    cells = (area.array_rows or array.rows) * (area.array_cols or array.cols)
-    multipliers = core.mac_tree.width * core.mac_tree.lanes if core.mac_tree else 0
-    cell = _sram_cell(area)
-    density = LOGIC_DENSITY[area.process_node] * 1e6
-    memory, links, host = (_interface(part, density) for part in (area.memory, area.links, area.host))
+    return DiePlan(
+        process_node=area.process_node,
+        cores=int(_on_die(area.cores, device.core_count, "cores")),
+        lanes=lanes,
+        cells=(area.array_rows or array.rows) * (area.array_cols or array.cols),
+        vector_width=width,
+        alus=area.alus or default_alus(width),
+        register_file=area.register_file,
+        local_memory=_on_die(area.local_memory, core.local_memory, "local_memory"),
+        global_memory=_on_die(area.global_memory, device.global_memory, "global_memory"),
+        memory=area.memory,
+        links=area.links,
+        host=area.host,
+        multipliers=tree.width * tree.lanes if tree else 0,
+        mac_tree_area=mac_tree_area or area.mac_tree_area,
+        sram_cell=area.sram_cell,
+    )
+
+
+def plan_area(plan: DiePlan) -> DieArea:
+    """Area of the parts of a die; `SpecError` names the key of an area section that the model does not cover."""
+    if plan.mac_tree_area not in MAC_TREE_TRANSISTORS:
+        raise SpecError(f"unknown {plan.mac_tree_area!r}; use {' or '.join(MAC_TREE_TRANSISTORS)}", ("area", "mac_tree_area"))
+    cell, density = _sram_cell(plan), LOGIC_DENSITY[plan.process_node] * 1e6
+    memory, links, host = (_interface(part, density) for part in (plan.memory, plan.links, plan.host))
     return DieArea(
-        cores=cores,
-        core_control_mm2=lanes * width * CONTROL / density,
-        core_alu_mm2=lanes * alu_transistors(area.alus or default_alus(width)) / density,
-        core_array_mm2=lanes * cells * FP16 / density,
-        core_mac_tree_mm2=multipliers * MAC_TREE_TRANSISTORS[option] / density,
-        core_regfile_mm2=lanes * register_file_mm2(area.register_file, density),
-        core_sram_mm2=sram_mm2(_on_die(area.local_memory, core.local_memory, "local_memory"), cell),
-        core_comm_mm2=cores * CORE_PORT / density,
-        global_buffer_mm2=sram_mm2(_on_die(area.global_memory, device.global_memory, "global_memory"), cell),
-        mem_phy_mm2=memory[0], mem_ctrl_mm2=memory[1], link_phy_mm2=links[0], link_ctrl_mm2=links[1], host_mm2=sum(host),
-    )  # fmt: skip
+        cores=plan.cores,
+        core_control_mm2=plan.lanes * plan.vector_width * CONTROL / density,
+        core_alu_mm2=plan.lanes * alu_transistors(plan.alus) / density,
+        core_array_mm2=plan.lanes * plan.cells * FP16 / density,
+        core_mac_tree_mm2=plan.multipliers * MAC_TREE_TRANSISTORS[plan.mac_tree_area] / density,
+        core_regfile_mm2=plan.lanes * register_file_mm2(plan.register_file, density),
+        core_sram_mm2=sram_mm2(plan.local_memory, cell),
+        core_comm_mm2=plan.cores * CORE_PORT / density,
+        global_buffer_mm2=sram_mm2(plan.global_memory, cell),
+        mem_phy_mm2=memory[0],
+        mem_ctrl_mm2=memory[1],
+        link_phy_mm2=links[0],
+        link_ctrl_mm2=links[1],
+        host_mm2=sum(host),
+    )
 
 
 def default_alus(width: float) -> Alus:
@@ -148,7 +196,7 @@ def register_file_mm2(file: RegisterFile, density: float) -> float:
     d, w, p = file.registers, file.bits, file.ports
     um2 = 3.29e4 - 1090 * d - 883 * w - 5550 * p + 53.5 * d * w + 0.015 * d**2 + 0.0108 * w**2
     um2 += 0.586 * p**2 + 142 * d * p + 368 * w * p
-    if um2 < 0:
+    if um2 < 0 < file.files:
         size = f"{d} registers of {w} bits with {p} ports"
         message = f"{size} lie outside LLMCompass's fit, which makes them negative; use more registers or bits"
         raise SpecError(message, ("area", "register_file"))
@@ -162,10 +210,10 @@ def sram_mm2(size: float, cell: float) -> float:
     return units * unit * 8 * cell / _SRAM_EFFICIENCY[exponent - 12]
 
 
-def _sram_cell(area: Area) -> float:
-    cell = area.sram_cell or SRAM_CELL.get(area.process_node)
+def _sram_cell(plan: DiePlan) -> float:
+    cell = plan.sram_cell or SRAM_CELL.get(plan.process_node)
     if cell is None:
-        message = f"LLMCompass has no SRAM cell at {area.process_node}, only at {', '.join(SRAM_CELL)}"
+        message = f"LLMCompass has no SRAM cell at {plan.process_node}, only at {', '.join(SRAM_CELL)}"
         remedy = "add the area of a bit, such as sram_cell: 0.4 um2, or use one of these nodes"
         raise SpecError(f"{message}; {remedy}", ("area", "sram_cell"))
     return cell

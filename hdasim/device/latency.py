@@ -16,6 +16,8 @@ from ..spec.experiment import Experiment
 from ..spec.hardware import ConstantUtilization, Device, LogUtilization
 from .allreduce import all_reduce_seconds
 from .collectives import collective_seconds
+from .energy import Energies, energies
+from .energy import record as energy_record
 from .gpu import record
 from .links import network as links
 
@@ -45,7 +47,7 @@ class Machine:
     """One replica: the stages of its pipeline, each for one device of its tensor-parallel group of `device_count`.
 
     Equal stages share one program. `link` carries a batch from stage to stage, if there are several. `kv_bytes` is per element of
-    the KV cache. `expert_ranks` such replicas share their experts.
+    the KV cache. `expert_ranks` such replicas share their experts. `energies` of one device are None where they are not known.
     """
 
     stages: tuple[Executable, ...]
@@ -54,6 +56,7 @@ class Machine:
     device_count: int
     kv_bytes: float
     expert_ranks: int = 1
+    energies: Energies | None = None
 
     @property
     def compiled(self) -> CompiledProgram:
@@ -141,16 +144,21 @@ def build(experiment: Experiment) -> Machine:
             )
     plan = pipeline(experiment)
     fields, noc, p2p = _fields(experiment), device_network(device), links(device.p2p, serving.device_count)
+    known = energies(device)
+    fields["energy"] = energy_record(device, known)
     experts = links(device.p2p, group) if ranks > 1 else None
 
-    def bind(compiled: CompiledProgram) -> Executable:
-        program = Program(fields, noc, p2p, *compiled.arrays(), serving.max_num_batched_tokens, serving.block_size, experts)
+    def bind(compiled: CompiledProgram, **changes: Any) -> Executable:
+        sizes = serving.max_num_batched_tokens, serving.block_size
+        program = Program(fields | changes, noc, p2p, *compiled.arrays(), *sizes, experts)
         return Executable(compiled, program)
 
     programs = {stage: bind(compile_program(experiment, stage)) for stage in dict.fromkeys(plan)}
-    link = bind(compile_link(experiment)) if len(plan) > 1 else None
+    # a link takes none of its devices' time: what they draw whatever runs is that of the stages
+    still = energy_record(device, known, standing=False)
+    link = bind(compile_link(experiment), energy=still) if len(plan) > 1 else None
     kv_bytes = experiment.model.kv_cache_bytes
-    return Machine(tuple(programs[s] for s in plan), link, device, serving.device_count, kv_bytes, ranks)
+    return Machine(tuple(programs[s] for s in plan), link, device, serving.device_count, kv_bytes, ranks, known)
 
 
 def _dram(device: Device) -> tuple[int, float, float, float, float, float, float]:

@@ -113,7 +113,8 @@ def _known(times: np.ndarray) -> list[Any]:
 class StepsFile:
     """steps.csv, written slice by slice: one row per step in the order in which they end.
 
-    `busy_*` seconds per unit, `limited_*` seconds by cause; of several instances, which one. Use as a context manager: the file
+    `busy_*` seconds per unit, `limited_*` seconds by cause, `energy_j` of all devices of the instance, blank if not known;
+    of several instances, which one. Use as a context manager: the file
     gets its name at the end, even of an interrupted run.
     """
 
@@ -128,6 +129,7 @@ class StepsFile:
             raise _unwritable(self.path.parent, error) from None
         names = ["step", *(["instance"] if self.several else []), "start_s", "time_s", "bound_s", *_COUNTS]
         names += ["systolic_array_macs", "mac_tree_macs", *(f"busy_{u}_s" for u in UNITS), *(f"limited_{c}_s" for c in CAUSES)]
+        names += ["energy_j"]
         self.file.write(",".join(names) + "\n")
         return self
 
@@ -138,6 +140,7 @@ class StepsFile:
         columns += [steps[name].tolist() for name in ("start", "time", "bound", *_COUNTS)]
         for name in ("macs", "busy", "limited"):
             columns += steps[name].T.tolist()
+        columns.append(_blank(np.where(steps["energy"].any(axis=1), steps["energy"].sum(axis=1), np.nan)))
         self.count += steps.size
         try:
             self.file.write(_csv(columns))

@@ -12,6 +12,9 @@ from ..metrics import PERCENTILES
 from ..serving.pools import Servers
 from ..simulate import Result
 from ..units import show
+from .grid import grid as grid
+from .grid import number, percent
+from .power import power_table, step_power, step_power_line
 
 CAUSE_NAMES = {
     "sa": "systolic array", "mt": "MAC tree", "vu": "vector unit", "dram": "DRAM bandwidth", "global_memory": "global memory",
@@ -22,22 +25,6 @@ _METRICS = (("ttft", "TTFT, ms"), ("tpot", "TPOT, ms"), ("itl", "ITL (TBT), ms")
 #: Latencies that include the wait in a queue, and so have no percentiles while it grows.
 _QUEUED = ("ttft", "e2el", "scheduling_delay")
 _STATISTICS = ("mean", *(f"p{p}" for p in PERCENTILES))
-
-
-def _number(value: float | None, digits: int = 2) -> str:
-    return "-" if value is None else f"{value:,.{digits}f}"
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f} %"
-
-
-def grid(title: str, columns: tuple[str, ...]) -> Table:
-    header = any(columns)
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=header)
-    for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i == 0 else "right", no_wrap=True)
-    return table
 
 
 def _headline(result: Result) -> str:
@@ -66,9 +53,9 @@ def _latency(summary: dict[str, Any]) -> Table:
         if summary["saturated"] and key in _QUEUED:
             table.add_row(label, *["grows"] * len(_STATISTICS))
             continue
-        table.add_row(label, *(_number(summary[f"{s}_{key}_ms"]) for s in _STATISTICS))
+        table.add_row(label, *(number(summary[f"{s}_{key}_ms"]) for s in _STATISTICS))
         if key != "scheduling_delay":
-            table.add_row("  bound", *(_number(summary["bound"][f"{s}_{key}_ms"]) for s in _STATISTICS), style="dim")
+            table.add_row("  bound", *(number(summary["bound"][f"{s}_{key}_ms"]) for s in _STATISTICS), style="dim")
     return table
 
 
@@ -91,11 +78,11 @@ def goals_table(slo: dict[str, Any]) -> Table:
         each = goal["statistic"] == "request"
         name = labels[goal["metric"]] if each else f"{goal['statistic']} {labels[goal['metric']]}"
         limit, value = (None if goal[k] is None else show(goal[k] / 1e3, "s") for k in ("limit_ms", "value_ms"))
-        share = _percent(goal["attainment"]) if each else ""
+        share = percent(goal["attainment"]) if each else ""
         table.add_row(f"{name}, each request" if each else name, limit, value or "-", share, "met" if goal["met"] else "MISSED")
     if slo["attainment"] is not None:
-        wanted, met = _percent(slo["wanted_attainment"]), slo["attainment"] >= slo["wanted_attainment"]
-        table.add_row("requests within all limits", wanted, "", _percent(slo["attainment"]), "met" if met else "MISSED")
+        wanted, met = percent(slo["wanted_attainment"]), slo["attainment"] >= slo["wanted_attainment"]
+        table.add_row("requests within all limits", wanted, "", percent(slo["attainment"]), "met" if met else "MISSED")
     return table
 
 
@@ -108,23 +95,23 @@ def _throughput(result: Result) -> Table:
         table.add_row("requests rejected", f"{s['rejected']:,} ({why})")
     if s["unfinished"]:
         table.add_row("requests unfinished", f"{s['unfinished']:,}")
-    table.add_row("requests/s", _number(s["request_throughput"]))
+    table.add_row("requests/s", number(s["request_throughput"]))
     if s["request_goodput"] is not None:
-        table.add_row("goodput, requests/s", _number(s["request_goodput"]))
-    table.add_row("output tokens/s", _number(s["output_throughput"], 1))
-    table.add_row("all tokens/s", _number(s["total_token_throughput"], 1))
+        table.add_row("goodput, requests/s", number(s["request_goodput"]))
+    table.add_row("output tokens/s", number(s["output_throughput"], 1))
+    table.add_row("all tokens/s", number(s["total_token_throughput"], 1))
     table.add_row("preemptions", f"{s['preemptions']:,}")
     if s["prefix_cache_hit_rate"]:
-        table.add_row("prompt tokens found in the prefix cache", _percent(s["prefix_cache_hit_rate"]))
+        table.add_row("prompt tokens found in the prefix cache", percent(s["prefix_cache_hit_rate"]))
     return table
 
 
 def _load(summary: dict[str, Any], title: str) -> Table:
     o = summary["occupancy"]
     table = grid(title, ("", "mean", "max"))
-    table.add_row("running requests", _number(o["mean_running"], 1), _number(o["max_running"], 0))
-    table.add_row("waiting requests", _number(o["mean_waiting"], 1), _number(o["max_waiting"], 0))
-    table.add_row("KV cache", _percent(o["mean_kv_cache"]), _percent(o["max_kv_cache"]))
+    table.add_row("running requests", number(o["mean_running"], 1), number(o["max_running"], 0))
+    table.add_row("waiting requests", number(o["mean_waiting"], 1), number(o["max_waiting"], 0))
+    table.add_row("KV cache", percent(o["mean_kv_cache"]), percent(o["max_kv_cache"]))
     return table
 
 
@@ -137,13 +124,13 @@ def _hardware(summary: dict[str, Any], title: str) -> Table:
         ("device links", "p2p", "p2p"), ("launch overhead", None, "overhead"),
     )  # fmt: skip
     for label, used, limits in rows:
-        table.add_row(label, _percent(d[used]) if used else "", _percent(b[limits]))
-    table.add_row("exposed communication", _percent(summary["communication"]["exposed"]), "")
-    table.add_row("steps run", _percent(d["busy"]), "")
+        table.add_row(label, percent(d[used]) if used else "", percent(b[limits]))
+    table.add_row("exposed communication", percent(summary["communication"]["exposed"]), "")
+    table.add_row("steps run", percent(d["busy"]), "")
     if "pipeline" in summary:
-        table.add_row("pipeline bubbles", _percent(summary["pipeline"]["bubbles"]), "")
+        table.add_row("pipeline bubbles", percent(summary["pipeline"]["bubbles"]), "")
     if "kv_transfer" in summary:
-        table.add_row("link for keys and values", _percent(summary["kv_transfer"]["link"]), "")
+        table.add_row("link for keys and values", percent(summary["kv_transfer"]["link"]), "")
     return table
 
 
@@ -180,7 +167,12 @@ def print_result(result: Result, console: Console) -> None:
         console.print(_hardware(summary, f"Where the time goes (while steps run{which})"), highlight=False)
         if any(summary["bottleneck"].values()):
             worst = max(summary["bottleneck"].items(), key=lambda item: item[1])
-            console.print(f"\nHeld back by: {CAUSE_NAMES[worst[0]]} ({_percent(worst[1])} of the time)", highlight=False)
+            console.print(f"\nHeld back by: {CAUSE_NAMES[worst[0]]} ({percent(worst[1])} of the time)", highlight=False)
+        console.print()
+        if summary["power"] is None:
+            console.print(f"Power{which}: unknown, as the device's energies are", highlight=False)
+        else:
+            console.print(power_table(summary["power"], f"Power and energy{which}"), highlight=False)
 
 
 _NETWORKS = ("cores", "devices")
@@ -200,10 +192,11 @@ def communication(record: Any) -> dict[str, Any]:
     return {**total, "communication": split}
 
 
-def step_head(step: Any, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The totals of a step over `rows`: seconds, bytes, communication."""
+def step_head(machine: Any, step: Any, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The totals of a step over `rows`: seconds, bytes, communication, power."""
     totals = {key: float(step[key]) for key in ("time", "bound", "dram_bytes", "p2p_bytes")}
-    return {**totals, "noc_bytes": sum(row["noc_bytes"] for row in rows), **communication(step)}
+    noc = sum(row["noc_bytes"] for row in rows)
+    return {**totals, "noc_bytes": noc, **communication(step), "power": step_power(machine, step)}
 
 
 def step_rows(machine: Any, step: Any, ops: np.ndarray) -> list[dict[str, Any]]:
@@ -230,12 +223,13 @@ def step_rows(machine: Any, step: Any, ops: np.ndarray) -> list[dict[str, Any]]:
                 "bandwidth": float(r["dram_bytes"]) / (longest * rate) if longest else 0.0,
                 "bound": max(flops / fastest, float(r["dram_bytes"]) / rate),
                 "limited_by": CAUSES[int(np.argmax(limited))] if limited.any() else "hidden",
+                "energy": float(r["energy"]) if machine.energies is not None else None,
             }
         )  # fmt: skip
     return rows
 
 
-def print_step(title: str, step: Any, rows: list[dict[str, Any]], console: Console) -> None:
+def print_step(title: str, machine: Any, step: Any, rows: list[dict[str, Any]], console: Console) -> None:
     """Print one step operator by operator, then those that communicate, then the totals."""
     staged = bool(rows) and "stage" in rows[0]
     columns = ("operator", *(["stage"] if staged else []), "x", "unit", "time us", "exposed us", "share", "DRAM MB", "GFLOP",
@@ -243,9 +237,9 @@ def print_step(title: str, step: Any, rows: list[dict[str, Any]], console: Conso
     table = grid(title, columns)
     for r in rows:
         table.add_row(
-            r["operator"], *([str(r["stage"])] if staged else []), str(r["repeat"]), r["unit"], _number(r["time"] * 1e6, 1),
-            _number(r["exposed"] * 1e6, 1), _percent(r["share"]), _number(r["dram_bytes"] / 1e6, 1), _number(r["flops"] / 1e9, 1),
-            _percent(r["utilization"]), _percent(r["bandwidth"]), _number(r["bound"] * 1e6, 1),
+            r["operator"], *([str(r["stage"])] if staged else []), str(r["repeat"]), r["unit"], number(r["time"] * 1e6, 1),
+            number(r["exposed"] * 1e6, 1), percent(r["share"]), number(r["dram_bytes"] / 1e6, 1), number(r["flops"] / 1e9, 1),
+            percent(r["utilization"]), percent(r["bandwidth"]), number(r["bound"] * 1e6, 1),
             CAUSE_NAMES.get(r["limited_by"], r["limited_by"]),
         )  # fmt: skip
     console.print(table, highlight=False)
@@ -259,7 +253,8 @@ def print_step(title: str, step: Any, rows: list[dict[str, Any]], console: Conso
         if parts["time"] > 0:
             time, hidden, exposed = (show(parts[part], "s") for part in ("time", "hidden", "exposed"))
             line = f"communication between {network} {time}: {hidden} hidden, {exposed} exposed"
-            console.print(f"{line} ({_percent(parts['exposed'] / float(step['time']))} of the step)", highlight=False)
+            console.print(f"{line} ({percent(parts['exposed'] / float(step['time']))} of the step)", highlight=False)
+    console.print(step_power_line(step_power(machine, step)), highlight=False)
     legend = (
         "time: the operator's busiest unit or a GPU's kernel, all repetitions; exposed: by how much it pushed the end of the step"
     )
@@ -278,6 +273,6 @@ def _communication(rows: list[dict[str, Any]], staged: bool) -> Table:
         for network, volume in zip(_NETWORKS, ("noc_bytes", "p2p_bytes"), strict=True):
             own = r["communication"][network]
             used = own["time"] > 0
-            cells += [_number(r[volume] / 1e6 or None), *(_number(own[p] * 1e6 if used else None, 1) for p in parts)]
+            cells += [number(r[volume] / 1e6 or None), *(number(own[p] * 1e6 if used else None, 1) for p in parts)]
         table.add_row(*cells)
     return table

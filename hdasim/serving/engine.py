@@ -88,7 +88,7 @@ def serve(
     progress, sink
         Called after every slice of up to `SLICE` steps.
     keep_steps
-        Whether `Served.steps` holds all of them (232 bytes each).
+        Whether `Served.steps` holds all of them (328 bytes each).
 
     Raises
     ------

@@ -49,7 +49,8 @@ class Servers:
         habit = policy == "vllm" or bool(own and getattr(own, "async_scheduling", True))
         entry = {
             "programs": [] if self.profile else [part.core for part in self.machine.chain], "profile": self.profile,
-            "rank_count": self.ranks, "role": layout.ROLES[self.role], "policy": layout.POLICIES[policy],
+            "rank_count": self.ranks, "device_count": self.machine.device_count, "role": layout.ROLES[self.role],
+            "policy": layout.POLICIES[policy],
             "max_num_seqs": serving.max_num_seqs, "max_num_batched_tokens": serving.max_num_batched_tokens,
             "block_size": serving.block_size, "block_count": self.block_count,
             "chunked_prefill": serving.enable_chunked_prefill and chunks,

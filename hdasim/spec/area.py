@@ -58,14 +58,16 @@ class Area(Spec):
     fp64. `array_rows` and `array_cols` where the die has more cells than work in a cycle. None of `memory`, `links` and `host`:
     not on the die, or not counted. `memory_price` names the price of a GB (`hdasim.cost.money`), by default that of `memory`.
 
-    `sram_cell`, the area of an SRAM bit, is needed at nodes for which LLMCompass has none (all but 5, 6 and 7 nm).
+    Without a `process_node`, `unknown` says why the model cannot give this die. `sram_cell`, the area of an SRAM bit, is needed
+    at nodes for which LLMCompass has none (all but 5, 6 and 7 nm).
 
     `mac_tree_area`: ``synthesis`` counts multipliers and adders of the tree, ``ador`` is calibrated to the 516 mm2 that ADOR
     prints for its design (`hdasim.cost.area`). `measured_die` is the real die, `printed_die` what a paper's own model gave;
     neither enters the model.
     """
 
-    process_node: ProcessNode
+    process_node: ProcessNode | None = None
+    unknown: Annotated[str, Meta(min_length=1, max_length=300)] | None = None
     memory: Interface | None = None
     links: Interface | None = None
     host: Interface | None = None
@@ -83,3 +85,7 @@ class Area(Spec):
     memory_price: MemoryPrice | None = None
     measured_die: KnownDie | None = None
     printed_die: KnownDie | None = None
+
+    def __post_init__(self) -> None:
+        if self.process_node is None and self.unknown is None:
+            raise ValueError("process_node: a die needs one, such as 7nm, unless `unknown` says why its area is not known")

@@ -97,6 +97,11 @@ def _preset_root() -> Path:
 
 def load_device(source: str | Path) -> Device:
     """Read a device from a file (the content of a `device:` section, or a document that has one), or a preset by name."""
+    return open_device(source)[0]
+
+
+def open_device(source: str | Path, overrides: Iterable[Override] = ()) -> tuple[Device, Document]:
+    """Like `load_device`, with ``key=value`` overrides, whose keys may begin with ``device.``, and the document for `locate`."""
     path = Path(source)
     if not os.path.exists(path) and path.name == str(source) and not path.suffix:
         known = presets("hardware")
@@ -108,8 +113,9 @@ def load_device(source: str | Path) -> Device:
     if isinstance(document.data.get("device"), dict):
         document = document.sub("device")
     with locate(document):
+        _apply_overrides(document, [(text.strip().removeprefix("device."), place) for text, place in _named(overrides)])
         _apply_device(document, ())
-        return convert(document.data, Device)
+        return convert(document.data, Device), document
 
 
 def load_model(name: str) -> Model:
@@ -130,9 +136,7 @@ def expanded(experiment: Experiment, folder: Path) -> str:
 
 def build(document: Document, kind: type[SpecT], folder: Path, overrides: Iterable[Override] = ()) -> SpecT:
     """A document as `kind`: overrides applied, presets of its devices, goals and model filled in, paths relative to `folder`."""
-    named = [override if isinstance(override, tuple) else (override, f"--set {override}") for override in overrides]
-    for text, place in sorted(named, key=lambda pair: not pair[0].partition("=")[0].strip().endswith("preset")):
-        _override(document, text, place if len(place) <= 200 else place[:200] + "...")
+    _apply_overrides(document, _named(overrides))
     sections = {field.name: {field.type, *get_args(field.type)} for field in msgspec.structs.fields(kind)}
     for name, types in sections.items():
         if Device in types:
@@ -171,6 +175,16 @@ def _under(path: Path_, build: Callable[[], Any]) -> Any:
         return build()
     except SpecError as error:
         raise SpecError(error.message, path + error.path, error.place) from None
+
+
+def _named(overrides: Iterable[Override]) -> list[tuple[str, str]]:
+    """Overrides with the text to blame."""
+    return [override if isinstance(override, tuple) else (override, f"--set {override}") for override in overrides]
+
+
+def _apply_overrides(document: Document, named: list[tuple[str, str]]) -> None:
+    for text, place in sorted(named, key=lambda pair: not pair[0].partition("=")[0].strip().endswith("preset")):
+        _override(document, text, place if len(place) <= 200 else place[:200] + "...")
 
 
 def _override(document: Document, text: str, place: str) -> None:

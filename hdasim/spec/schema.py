@@ -62,7 +62,7 @@ def _relax(device: dict[str, Any], parts: dict[str, Any]) -> None:
     """Beside a preset the device and its parts may be partial."""
     device.pop("required", None)
     constants = (name for name in parts if name.endswith("Constants"))
-    for name in ("Core", "Dram", "SystolicArray", "MacTree", "VectorUnit", "P2P", "Gpu", *constants):
+    for name in ("Core", "Dram", "SystolicArray", "MacTree", "VectorUnit", "P2P", "Gpu", "Interface", *constants):
         parts[name].pop("required", None)
 
 

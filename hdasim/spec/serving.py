@@ -99,6 +99,11 @@ class Serving(Spec):
         """Data-parallel ranks that share experts and so run in lockstep; 1 if none do."""
         return self.data_parallel_size if self.enable_expert_parallel else 1
 
+    @property
+    def devices(self) -> int:
+        """All devices of a server with its data-parallel replicas."""
+        return self.data_parallel_size * self.pipeline_parallel_size * self.device_count
+
     def group(self, device: str, *, replicas: bool = True) -> str:
         """The devices in words: ``4 x ador`` (tensor parallel only), ``2 x 4 x ador (pipeline x tensor)``."""
         sizes = [("data", self.data_parallel_size if replicas else 1), ("pipeline", self.pipeline_parallel_size)]

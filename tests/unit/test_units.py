@@ -36,6 +36,9 @@ from hdasim.units import UNITS, example, parse, show
         (5, "s", 5),
         (2.5, "B", 2.5),
         ("-3 GB", "B", -3e9),
+        ("516 mm2", "mm2", 516),
+        ("0.4 um2", "mm2", 4e-7),
+        ("1.5cm2", "mm2", 150),
     ],
 )
 def test_parse(text: object, unit: str, expected: float) -> None:
@@ -88,7 +91,9 @@ def test_the_example_is_a_quantity(unit: str) -> None:
 @pytest.mark.parametrize(
     ("value", "unit", "text"),
     [(2e12, "B/s", "2 TB/s"), (9.53e-3, "s", "9.53 ms"), (0, "s", "0 s"), (1.5e9, "Hz", "1.5 GHz"), (1e18, "B/s", "1 EB/s"),
-     (20.45, "1/s", "20.45 req/s"), (math.inf, "1/s", "inf"), (1e-12, "s", "0.001 ns"), (4096, "B", "4.096 kB")],
+     (20.45, "1/s", "20.45 req/s"), (math.inf, "1/s", "inf"), (1e-12, "s", "0.001 ns"), (4096, "B", "4.096 kB"),
+     (826.7636, "mm2", "826.8 mm2"), (70_685.8, "mm2", "70686 mm2"),
+     (1.63e-12, "J", "1.63 pJ"), (338.5, "J", "338 J"), (400, "W", "400 W"), (0, "J", "0 J")],
 )  # fmt: skip
 def test_show(value: float, unit: str, text: str) -> None:
     assert show(value, unit) == text

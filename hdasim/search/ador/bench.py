@@ -4,8 +4,7 @@ from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
+from ...cost.area import die_area
 from ...errors import SpecError
 from ...spec.hardware import Device
 from ...spec.search_ador import AdorSearch
@@ -52,6 +51,8 @@ class Bench:
         self.slots = slots(search, self.traffic, kv_tokens)
         self.shapes = shapes(search, self.traffic, self.slots)
         self.screened: dict[Chip, Screened] = {}
+        #: With the links that step 2 gave them.
+        self.linked: dict[Chip, Screened] = {}
         self.failed: dict[Chip, str] = {}
         self.simulated: dict[Chip, dict[str, Any]] = {}
         self.reference: Measured
@@ -66,12 +67,12 @@ class Bench:
 
     def evaluate_reference(self) -> Asking:
         """Steps and simulation of the reference, as it is."""
-        device = self.search.reference
+        device = chips.reference(self.search)
         record, run = yield [self.steps_task(device), self.serve_task(device)]
         for each in (record, run):
             if "error" in each:
                 raise SpecError(f"the reference cannot serve this: {each['error']}", ("reference",))
-        self.reference = Measured(chips.reference_area(self.search), record, *self._times(record))
+        self.reference = Measured(die_area(device).total, record, *self._times(record))
         self.reference_run = run
 
     def screen(self, wanted: Iterable[Chip]) -> Asking:
@@ -84,14 +85,11 @@ class Bench:
             if "error" in record:
                 self.failed[chip] = record["error"]
             else:
-                area = chips.area(self.search, chip)
-                self.screened[chip] = Screened(area, record, *self._times(record), chip)
+                self.screened[chip] = self.screened_of(chip, record)
 
-    def screened_as(self, chip: Chip) -> Screened:
-        """What is known of the chip with the widest links, as all are screened."""
-        given = self.search.constraints
-        bandwidth = given.p2p.bandwidth if given.p2p else None
-        return self.screened[msgspec.structs.replace(chip, link_width=given.max_link_width, p2p_bandwidth=bandwidth)]
+    def screened_of(self, chip: Chip, record: dict[str, Any]) -> Screened:
+        """A chip with a record of its steps."""
+        return Screened(chips.area(self.search, chip), record, *self._times(record), chip)
 
     def simulate(self, wanted: Sequence[Chip]) -> Asking:
         """Serving simulations of chips that have none yet."""

@@ -51,7 +51,7 @@ def device(search: AdorSearch, chip: Chip) -> Device:
         p2p = msgspec.structs.replace(p2p, bandwidth=chip.p2p_bandwidth)
     width = given.global_memory_width * chip.global_memory / MIB
     return Device(
-        name=search.name, frequency=given.frequency, core_count=chip.core_count,
+        name="proposed", frequency=given.frequency, core_count=chip.core_count,
         core=Core(
             systolic_array=SystolicArray(rows=chip.side, cols=chip.side),
             mac_tree=MacTree(width=chip.width, lanes=chip.lanes, lanes_split=search.space.lanes_split),
@@ -64,14 +64,18 @@ def device(search: AdorSearch, chip: Chip) -> Device:
     )  # fmt: skip
 
 
-def area(search: AdorSearch, chip: Chip) -> float:
-    """mm2 of the die."""
-    return die_area(device(search, chip)).total
+def area(search: AdorSearch, chip: Chip, *, trees: bool = True) -> float:
+    """mm2 of the die, or of the die without its MAC trees."""
+    parts = die_area(device(search, chip))
+    return parts.total if trees else parts.total - parts.cores * parts.core_mac_tree_mm2
 
 
-def reference_area(search: AdorSearch) -> float:
-    """mm2 of the reference, with the same option for its MAC tree."""
-    return die_area(search.reference, search.constraints.die.mac_tree_area).total
+def reference(search: AdorSearch) -> Device:
+    """The reference, its MAC trees' area (and so its leakage) counted as those of the chips."""
+    given = search.reference
+    assert given.area is not None  # `AdorSearch` holds that
+    area = msgspec.structs.replace(given.area, mac_tree_area=search.constraints.die.mac_tree_area)
+    return msgspec.structs.replace(given, area=area)
 
 
 def most(fits: Callable[[int], bool]) -> int:

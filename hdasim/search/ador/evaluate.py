@@ -14,8 +14,8 @@ from ...spec.experiment import Experiment
 STEPS, SERVE = (f"hdasim.search.ador.evaluate:{name}" for name in ("steps", "serve"))
 _KEPT = ("duration", "completed", "rejected", "request_throughput", "request_goodput", "output_throughput", "steps",
          "preemptions", "saturated")  # fmt: skip
-#: Blocks of a summary that records keep whole; those of power and energy where the device knows them.
-_BLOCKS = ("slo", "device", "bottleneck", "communication", "occupancy", "power", "energy")
+#: Blocks of a summary that records keep whole.
+_BLOCKS = ("slo", "device", "bottleneck", "communication", "occupancy", "power")
 
 
 class Shape(msgspec.Struct, frozen=True):

@@ -1,8 +1,14 @@
 """Whether the model can run at all within the constraints, before anything is searched."""
 
+import msgspec
+
 from ...compiler.ops import Op
-from ...compiler.program import compile_program, pipeline
+from ...compiler.program import CompiledProgram, compile_program, pipeline
+from ...cost.area import die_area
 from ...errors import CapacityError, SpecError
+from ...simulate import MAX_STEP_TOKENS
+from ...spec.experiment import Experiment
+from ...spec.hardware import Device
 from ...spec.search_ador import AdorSearch
 from . import chip as chips
 from .chip import MIB, Chip
@@ -22,17 +28,23 @@ def refuse_misfit(search: AdorSearch) -> tuple[list[Op], int]:
     p2p = given.p2p.bandwidth if given.p2p else None
     chip = Chip(side=space.sides[0], core_count=space.core_counts[0], width=1, lanes=1, global_memory=MIB,
                 local_memory=int(space.local_memories[-1]), link_width=given.max_link_width, p2p_bandwidth=p2p)  # fmt: skip
-    experiment = search.experiment(chips.device(search, chip))
-    stages = list(dict.fromkeys(pipeline(experiment)))
+    device = chips.device(search, chip)
     try:
-        programs = [compile_program(experiment, stage) for stage in stages]
+        die_area(device)
+    except SpecError as error:
+        raise SpecError(error.message, ("constraints", "die", *error.path[1:])) from None
+    experiment = search.experiment(device)
+    try:
+        compiled = programs(experiment)
     except CapacityError as error:
         each = given.dram.capacity
         wanted = search.model.weight_total_bytes / (search.serving.device_count * search.serving.pipeline_parallel_size)
         wanted /= search.serving.memory_utilization
-        message = f"{error.message}; or dram.capacity above {wanted / 1e9:.0f} GB instead of {each / 1e9:.0f} GB"
+        more = f"dram.capacity above {wanted / 1e9:.0f} GB instead of {each / 1e9:.0f} GB"
+        message = f"{error.message}; or, for the weights alone, {more}"
         raise CapacityError(message, error.path) from None
-    pages = min(p.memory.page_count for p in programs)
+    _refuse_long_prompts(search, device)
+    pages = min(p.memory.page_count for p in compiled)
     block, conditions = search.serving.block_size, search.conditions
     asked = conditions.batch_size * -(-(conditions.context_len + 1) // block)
     if asked > pages:
@@ -41,5 +53,24 @@ def refuse_misfit(search: AdorSearch) -> tuple[list[Op], int]:
             f"the devices have room for {pages * block:,}; use a smaller batch_size, or more serving.device_count",
             ("conditions", "batch_size"),
         )
-    return [op for p in programs for op in p.ops], pages * block
+    return [op for p in compiled for op in p.ops], pages * block
 
+
+
+def programs(experiment: Experiment) -> list[CompiledProgram]:
+    """One of each different stage; SpecError or CapacityError if the model cannot be cut so, or does not fit."""
+    return [compile_program(experiment, stage) for stage in dict.fromkeys(pipeline(experiment))]
+
+
+def _refuse_long_prompts(search: AdorSearch, device: Device) -> None:
+    """SpecError if a step of `input_len` tokens is too much for the engine, or its activations for the DRAM."""
+    tokens, serving = search.conditions.input_len, search.serving
+    budget = min(max(serving.max_num_batched_tokens, tokens), MAX_STEP_TOKENS)
+    wide = msgspec.structs.replace(serving, max_num_batched_tokens=budget)
+    try:
+        if tokens > MAX_STEP_TOKENS:
+            raise CapacityError(f"the engine takes {MAX_STEP_TOKENS:,} at most")
+        programs(search.experiment(device, serving=wide))
+    except CapacityError as error:
+        message = f"a prompt of {tokens:,} tokens in one step is too long: {error.message.partition(';')[0]}; use a shorter one"
+        raise SpecError(message, ("conditions", "input_len")) from None

@@ -31,7 +31,7 @@ class Judge:
 
     def of_steps(self, chip: Chip) -> Efficiency:
         """At the conditions of the search."""
-        return self.bench.step_efficiency(self.bench.screened_as(chip))
+        return self.bench.step_efficiency(self.bench.linked[chip])
 
     def merit(self, chip: Chip) -> tuple[Any, ...]:
         """For the best: fewest targets missed, least missed; no worse than the reference in traffic, nor in single steps; area

@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 
-from ...compiler.program import compile_program
 from ...errors import CapacityError, SpecError
 from ...spec.search_ador import AdorSearch
 from ...units import show
@@ -19,11 +18,14 @@ from ..loop import Task
 from . import chip as chips
 from .bench import Asking, Bench
 from .chip import Chip
+from .fit import programs
 from .goals import Goal, goals
 from .space import Needs
 
 #: Steps of a factor between two powers of two.
 FINE = 4
+#: More cores than this are not tried; the NoC takes longer to simulate than the rest.
+MOST_CORES = 128
 
 
 @dataclass
@@ -60,8 +62,9 @@ def resources(bench: Bench, needs: Needs, chip: Chip) -> list[Resource]:
             task = bench.serve_task(msgspec.structs.replace(base, p2p=p2p))
             links.add(f, f"{show(p2p.bandwidth, 'B/s')} each way", task)
         found.append(links)
-    larger = [msgspec.structs.replace(chip, side=s) for s in search.space.sides if s > chip.side]
-    counts = [n for n in search.space.core_counts if n > chip.core_count]
+    sides = {*search.space.sides, *(chip.side + 32 * i for i in range(1, 9))}
+    larger = [msgspec.structs.replace(chip, side=s) for s in sorted(sides) if s > chip.side]
+    counts = sorted(n for n in {*search.space.core_counts, MOST_CORES} if n > chip.core_count)
     more = [msgspec.structs.replace(chip, core_count=n, width=needs.width(n)) for n in counts]
     trees = [msgspec.structs.replace(chip, lanes=chip.lanes * 2**i) for i in range(1, 5)]
     found += [_area(bench, name, variants) for name, variants in
@@ -107,7 +110,7 @@ def _cuts(bench: Bench, base: Any, serving: Any) -> bool:
     if base.p2p is None:
         return False
     try:
-        compile_program(bench.search.experiment(base, serving=serving))
+        programs(bench.search.experiment(base, serving=serving))
     except (SpecError, CapacityError):
         return False
     return True

@@ -99,7 +99,9 @@ class Links:
             return Network(chip, False, said, exposed)
         how = "hide" if enough is not None else "are the limit, and nearly hide"
         said = f"{chip.label}: links of {width} B/cycle {how} what cores exchange ({exposed:.1%} exposed); {rule}"
-        return Network(msgspec.structs.replace(chip, link_width=width), True, said, exposed)
+        chosen = msgspec.structs.replace(chip, link_width=width)
+        self.bench.linked[chosen] = self.bench.screened_of(chosen, records[widths.index(width)])
+        return Network(chosen, True, said, exposed)
 
     def _p2p(self, found: list[Network]) -> Asking:
         limit = self.search.constraints.p2p.bandwidth if self.search.constraints.p2p else 1.0
@@ -127,6 +129,7 @@ class Links:
         if any(e is None or e > limit for e in found):
             said.append("the limit is taken; a smaller chip would not exchange less")
         chosen = msgspec.structs.replace(network.chip, p2p_bandwidth=bandwidth)
+        self.bench.linked[chosen] = self.bench.screened_of(chosen, records[values.index(bandwidth)])
         return replace(network, chip=chosen, said=f"{network.said}; links between devices, {show(bandwidth, 'B/s')} each way: "
                        + "; ".join(said))  # fmt: skip
 

@@ -43,8 +43,8 @@ def document(judge: Judge, journal: Journal, best: Chip, needed: list[dict[str, 
     return {
         "method": "ador", "name": search.name, "status": "none" if missed else "found", "missed": missed,
         "targets": [g._asdict() for g in judge.goals[best]],
-        "chip": _described(bench, device, bench.simulated[best]) | _row(judge, best),
-        "reference": _described(bench, search.reference, bench.reference_run) | _steps(bench.reference),
+        "chip": _described(device, bench.simulated[best]) | _row(judge, best),
+        "reference": _described(chips.reference(search), bench.reference_run) | _steps(bench.reference),
         "needed": needed, "decisions": journal.decisions, "simulated": [_row(judge, chip) for chip in judge.goals],
         "candidates": [_candidate(bench, s) for s in bench.screened.values()],
         "failed": [{"chip": c.label, "error": text} for c, text in bench.failed.items()],
@@ -53,13 +53,13 @@ def document(judge: Judge, journal: Journal, best: Chip, needed: list[dict[str, 
     }  # fmt: skip
 
 
-def _described(bench: Bench, device: Device, run: dict[str, Any]) -> dict[str, Any]:
+def _described(device: Device, run: dict[str, Any]) -> dict[str, Any]:
     """A device with the parts of its die, its peak, and its simulation."""
-    parts = die_area(device, bench.search.constraints.die.mac_tree_area)
+    parts = die_area(device)
     breakdown = dataclasses.asdict(parts) | {"core_total_mm2": parts.core_total_mm2, "all_cores_mm2": parts.all_cores_mm2}
     return {
         "name": device.name, "area": parts.total, "breakdown": breakdown, "peak_tflops": device.peak_flops / 1e12,
-        "serving": run, "power": run.get("power"), "energy": run.get("energy"),
+        "serving": run, "power": run.get("power"),
     }  # fmt: skip
 
 
@@ -85,7 +85,7 @@ def _row(judge: Judge, chip: Chip) -> dict[str, Any]:
     own, load, step = times(run, judge.search.statistic), judge.in_traffic(chip), judge.of_steps(chip)
     ratios = {"ttft": load and load.ttft, "tbt": load and load.tbt, "mean": load and load.mean}
     return {
-        **msgspec.to_builtins(chip), **_steps(judge.bench.screened_as(chip)),
+        **msgspec.to_builtins(chip), **_steps(judge.bench.linked[chip]),
         "label": chip.label, "area": chips.area(judge.search, chip), "ttft_ms": own and own[0], "tbt_ms": own and own[1],
         "efficiency": {**ratios, "step_ttft": step.ttft, "step_tbt": step.tbt}, "bottleneck": run.get("bottleneck"),
         "request_throughput": run.get("request_throughput"), "missed": [g.name for g in judge.missed(chip)],
@@ -101,6 +101,9 @@ def _figures(document: dict[str, Any]) -> list[tuple[str, Any, Any]]:
                       ("goodput, requests/s", "request_goodput"), ("compute used", "compute_utilization"),
                       ("DRAM bandwidth used", "dram_utilization")):  # fmt: skip
         pairs.append((name, ours["serving"].get(key), theirs["serving"].get(key)))
+    for name, key in (("average power, W", "average_w"), ("joules per output token", "joules_per_output_token")):
+        watts = [(d["power"] or {}).get(key) for d in (ours, theirs)]
+        pairs.append((name, watts[0], watts[1]))
     for name, key in (("prompt alone, ms", "step_ttft_ms"), ("decode step, ms", "step_tbt_ms")):
         pairs.append((name, ours[key], theirs[key]))
     return pairs

@@ -76,13 +76,10 @@ def fitting(needs: Needs, lanes: int) -> list[Chip]:
 
 
 def global_sizes(search: AdorSearch, chip: Chip) -> list[Chip]:
-    """The chip with 2, 4, .. times its global memory, and at last with all that the area holds."""
+    """The chip with 2, 4, 8 and 16 times its global memory, and at last with all that the area holds."""
     most = chips.rest(search, chip)
-    sizes = []
-    size = 2 * max(chip.global_memory, GLOBAL_UNIT)
-    while size < most:
-        sizes.append(size)
-        size *= 2
+    sizes = [factor * max(chip.global_memory, GLOBAL_UNIT) for factor in (2, 4, 8, 16)]
+    sizes = [size for size in sizes if size < most]
     return [msgspec.structs.replace(chip, global_memory=s) for s in [*sizes, most] if s > chip.global_memory]
 
 

@@ -197,20 +197,23 @@ def test_prefill_tiles_refuses(bad: tuple[int, int, int, int, int]) -> None:
         (layout.OP, 168),
         (layout.BLOCK, 8),
         (layout.SEGMENT, 16),
-        # time, bound, 3 terms, two byte counts, 2 x MACs, 6 units, 8 causes, 2 x communication and 2 x what of it is exposed
-        (layout.STEP, (2 + 3 + 2 + 2 + 6 + 8 + 2 + 2) * 8),
-        # exposed, 6 units, two byte counts, 2 x MACs, useful ones, 8 causes, bytes between cores, communication as above
-        (layout.OP_STEP, (1 + 6 + 2 + 2 + 1 + 8 + 1 + 2 + 2) * 8),
+        # time, bound, 3 terms, two byte counts, 2 x MACs, 6 units, 8 causes, 2 x communication and 2 x what of it is exposed,
+        # energy in 8 parts and 2 phases
+        (layout.STEP, (2 + 3 + 2 + 2 + 6 + 8 + 2 + 2 + 8 + 2) * 8),
+        # exposed, 6 units, two byte counts, 2 x MACs, useful ones, 8 causes, bytes between cores, communication as above, energy
+        (layout.OP_STEP, (1 + 6 + 2 + 2 + 1 + 8 + 1 + 2 + 2 + 1) * 8),
         (layout.MAPPING, 7 * 8 + 8 + 2 * 8),
         # four times, two counts; four 4-byte words
         (layout.REQUEST, 7 * 8 + 4 * 4),
-        (layout.STEP_RECORD, (3 + 7 + 2 + 2 + 6 + 8 + 1) * 8),
-        # counts, times, occupancies, bound, byte counts, 2 x MACs, 6 units, 8 causes, exposed, what was sent
-        (layout.TOTALS, (5 + 3 + 3 + 1 + 2 + 2 + 6 + 8 + 1 + 2) * 8),
+        (layout.STEP_RECORD, (3 + 7 + 2 + 2 + 6 + 8 + 1 + 8 + 2 + 1) * 8),
+        # counts, times, occupancies, bound, byte counts, 2 x MACs, 6 units, 8 causes, exposed, what was sent, energy, power and time
+        (layout.TOTALS, (5 + 3 + 3 + 1 + 2 + 2 + 6 + 8 + 1 + 2 + 8 + 2 + 2) * 8),
+        # 4 types; tree, vector, 3 memories, operands, 2 networks; 2 powers
+        (layout.ENERGY, (4 + 8 + 2) * 8),
         (layout.GAP, 16),
         (layout.MESSAGE, 6 * 8),
     ],
-    ids=["op", "block", "segment", "step", "op_step", "mapping", "request", "step_record", "totals", "gap", "message"],
+    ids=["op", "block", "segment", "step", "op_step", "mapping", "request", "step_record", "totals", "energy", "gap", "message"],
 )
 def test_layout_sizes(dtype: np.dtype, size: int) -> None:
     assert dtype.itemsize == size

@@ -132,7 +132,7 @@ def test_the_step_table_fits_its_width() -> None:
     machine, record, ops = hdasim.step(hdasim.load(SAMPLE), "decode", 8, 512)
     rows = step_rows(machine, record, ops)
     to = console()
-    print_step("title", record, rows, to)
+    print_step("title", machine, record, rows, to)
     text = text_of(to)
     assert "…" not in text
     assert all(row["operator"] in text for row in rows)
@@ -148,8 +148,9 @@ def test_communication_is_split_by_network() -> None:
         "cores": {"time": 3, "hidden": 2, "exposed": 1},
         "devices": {"time": 4, "hidden": 0, "exposed": 4},
     }
+    machine, _, _ = hdasim.step(hdasim.load(SAMPLE), "decode", 1, 64)
     to = console()
-    print_step("title", step, [], to)
+    print_step("title", machine, step, [], to)
     assert "communication between cores 3 s: 2 s hidden, 1 s exposed (10.0 % of the step)" in text_of(to)
     assert "communication between devices 4 s: 0 s hidden, 4 s exposed (40.0 % of the step)" in text_of(to)
 

@@ -2,11 +2,13 @@
 
 import re
 import xml.etree.ElementTree as ET
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from hdasim.report.svg import Series, Table, _log_ticks, _thinned, _ticks, cdf, chart, page
+from hdasim.report.axis import log_ticks, ticks
+from hdasim.report.svg import Series, Table, _thinned, cdf, chart, legend_of, page
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -37,6 +39,27 @@ def test_gaps_and_single_points() -> None:
     assert paths(svg) == ["M66.0 52.0L251.3 52.0M622.0 52.0h0.1"]  # the ends of the axis are those of what can be drawn: 0, 3
 
 
+def test_stars_colours_and_ticks() -> None:
+    limit = Series("limit", [4, 4], [0, 3], colour=-1)
+    series = [Series("a", [1, 2, 4], [1, 2, 3]), Series("best", [2], [2], "stars", colour=0), limit]
+    svg = chart(series, title="t", log_x=True, x_ticks=(1, 2, 4, 8), legend=False)
+    root = ET.fromstring(svg)
+    star = next(g for g in root.findall(f"{SVG}g") if g.get("class") == "dot s0")
+    assert len(star) == 2  # its title and one star
+    assert [t.text for t in root.iter(f"{SVG}text") if t.get("text-anchor") == "middle"] == ["1", "2", "4"]  # 8 is beyond the end
+    assert "best" not in [t.text for t in root.iter(f"{SVG}text")]
+    legend = ET.fromstring(legend_of(series, 300))
+    assert [t.text for t in legend.iter(f"{SVG}text")] == ["a", "best", "limit"]
+    assert "line ink" in svg
+
+
+def test_numbers_below_an_axis_never_touch() -> None:
+    svg = chart([Series("a", [1000, 1010], [0, 1])], title="t", width=200, x_ticks=range(1000, 1011))
+    places = [float(t.get("x", "")) for t in ET.fromstring(svg).iter(f"{SVG}text") if t.get("text-anchor") == "middle"]
+    assert len(places) > 1
+    assert all(b - a >= 5 * 6.6 for a, b in pairwise(places))
+
+
 def test_what_leaves_given_ends_is_cut_off() -> None:
     svg = chart([Series("a", [0, 10], [0, 100])], title="t", x_range=(0, 10), y_range=(0, 50))
     assert paths(svg) == ["M66.0 312.0L622.0 52.0"]
@@ -54,12 +77,12 @@ def test_charts_without_data_are_charts(series: list[Series], log: bool) -> None
 
 
 def test_ticks_by_hand() -> None:
-    assert _ticks(0, 100) == [0, 20, 40, 60, 80, 100]
-    assert _ticks(0, 0.7) == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7])
-    assert _ticks(-3, 3) == [-3, -2, -1, 0, 1, 2, 3]
-    assert _log_ticks(1, 100) == [1, 2, 5, 10, 20, 50, 100]
-    assert _log_ticks(1, 1e8) == [10.0**p for p in range(9)]
-    assert _log_ticks(3, 4) == [3.0, 3.5, 4.0]  # a quarter of 1 rounds up to 0.5
+    assert ticks(0, 100) == [0, 20, 40, 60, 80, 100]
+    assert ticks(0, 0.7) == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7])
+    assert ticks(-3, 3) == [-3, -2, -1, 0, 1, 2, 3]
+    assert log_ticks(1, 100) == [1, 2, 5, 10, 20, 50, 100]
+    assert log_ticks(1, 1e8) == [10.0**p for p in range(9)]
+    assert log_ticks(3, 4) == [3.0, 3.5, 4.0]  # a quarter of 1 rounds up to 0.5
 
 
 def test_cdf_by_hand() -> None:
