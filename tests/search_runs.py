@@ -31,7 +31,10 @@ class Run:
     def kill(self) -> None:
         """SIGKILL, to the search alone: its workers have to notice."""
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
+        for pipe in (self.process.stdout, self.process.stderr):  # a worker that did not notice would hold them open
+            assert pipe is not None
+            pipe.close()
 
     def interrupt(self) -> None:
         """Ctrl-C, which all processes get."""

@@ -13,6 +13,7 @@ from .. import __version__
 from ..errors import CapacityError, CoreError, SpecError
 from .loop import Evaluated, EvaluationFailed, Job, canonical
 
+Evaluator = Callable[[dict[str, Any]], dict[str, Any]]
 #: Errors about the design itself: such a chip cannot do what is asked, which is a result.
 _RESULTS = (SpecError, CapacityError, CoreError)
 
@@ -37,16 +38,29 @@ def work(evaluator: str, spec: str, version: str) -> Done:
         return Done("", 0.0, f"hdasim {__version__} is installed where the workers are, {version} here; install the same")
     try:
         with redirect_stdout(sys.stderr):  # the standard output is the search's result
-            record = canonical(_record(evaluator, json.loads(spec)))
+            record = canonical(_record(_function(evaluator), json.loads(spec)))
+    except _Absent as error:
+        return Done("", 0.0, f"the workers cannot import it ({error}); install it where they are, or put it on PYTHONPATH")
     except Exception as error:
         text = " ".join(f"{type(error).__name__}: {error}".split())
         return Done("", 0.0, f"{text}; this is a bug in the evaluator", traceback.format_exc())
     return Done(record, time.perf_counter() - started)
 
 
-def _record(evaluator: str, spec: dict[str, Any]) -> dict[str, Any]:
+class _Absent(Exception):
+    """There is no evaluator of that name."""
+
+
+def _function(evaluator: str) -> Evaluator:
     module, _, name = evaluator.partition(":")
-    function: Callable[[dict[str, Any]], dict[str, Any]] = getattr(importlib.import_module(module), name)
+    try:
+        function: Evaluator = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise _Absent(error) from None
+    return function
+
+
+def _record(function: Evaluator, spec: dict[str, Any]) -> dict[str, Any]:
     try:
         return function(spec)
     except _RESULTS as error:

@@ -20,6 +20,16 @@ def searches(tmp_path: Path) -> Searches:
     return Searches(tmp_path, "toy.yaml", ("--resume",))
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What the toy search writes when nothing stops it."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    (folder / "toy.yaml").write_text(TOY, encoding="utf-8")
+    searches = Searches(folder, "toy.yaml")
+    searches.whole("out", "--workers", "2")
+    return searches.contents("out")
+
+
 def wait_for(run: Run, records: int) -> None:
     """Until the store has so many records."""
     while len(recorded(run.folder)) < records:
@@ -49,12 +59,9 @@ def killed(searches: Searches, most: int, *options: str) -> Iterator[dict[str, t
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_ten_kills(searches: Searches, workers: str) -> None:
-    searches.whole("undisturbed", "--workers", "2")
-    searches.seen.unlink()
+def test_ten_kills(searches: Searches, undisturbed: dict[str, bytes], workers: str) -> None:
     after = [(records, len(_seen(searches))) for records in killed(searches, 30, "--workers", workers)]
-    assert searches.contents("killed") == searches.contents("undisturbed")
-
+    assert searches.contents("killed") == undisturbed
     assert len(after) == KILLS
     for records, begun in after:
         points = {spec.split('"at":[')[1].split("]")[0] for spec, _ in records.values()}
@@ -85,8 +92,7 @@ def test_ten_kills_of_a_search_for_a_chip(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_interrupts_of_the_keyboard(searches: Searches, workers: str) -> None:
-    searches.whole("undisturbed", "--workers", "2")
+def test_interrupts_of_the_keyboard(searches: Searches, undisturbed: dict[str, bytes], workers: str) -> None:
     draw, folder = random.Random(2), searches.directory / "interrupted"
     for _ in range(3):
         before = len(recorded(folder))
@@ -104,7 +110,7 @@ def test_interrupts_of_the_keyboard(searches: Searches, workers: str) -> None:
         assert run.all_gone(), run.left()
         assert not (folder / "result.json").exists()
     searches.whole("interrupted", "--workers", workers)
-    assert searches.contents("interrupted") == searches.contents("undisturbed")
+    assert searches.contents("interrupted") == undisturbed
     assert set(per_run(folder)) == {1, 2, 3, 4}
 
 

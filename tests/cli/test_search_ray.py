@@ -1,6 +1,10 @@
 """`hdasim search --runner ray`: the same bytes as on local workers, nothing of Ray on stdout, its errors in one line."""
 
 import importlib.util
+import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,11 +48,27 @@ def test_a_worker_that_always_dies(searches: Searches) -> None:
     assert "Traceback" not in err
 
 
-def test_a_cluster_that_is_not_there(searches: Searches) -> None:
-    for address in ("ray:127.0.0.1:1", "ray:auto"):
+def test_a_cluster_that_is_not_there(searches: Searches, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray_notes = searches.directory / "ray"
+    ray_notes.mkdir()
+    (ray_notes / "ray_current_cluster").write_text("127.0.0.1:2", encoding="utf-8")  # what a cluster that was killed leaves
+    monkeypatch.setenv("RAY_TMPDIR", str(searches.directory))
+    for address, asked in (("ray:127.0.0.1:1", "127.0.0.1:1"), ("ray:auto", "127.0.0.1:2"), ("ray://127.0.0.1:3", "127.0.0.1:3")):
         _, err = searches.whole("none", "--runner", address, code=2)
-        assert len(err.splitlines()) == 1
-        assert err.startswith(f"--runner {address}: Ray cannot be reached or started: ")
+        (line,) = err.splitlines()
+        assert line.startswith(f"--runner {address}: Ray cannot be reached or started: no answer from {asked} (Connection ref")
+        assert line.endswith("RAY_AUTH_MODE=token here")
+
+
+def test_a_server_that_is_no_ray(searches: Searches) -> None:
+    script = "import sys, hdasim.search.ray_runner as r, hdasim.cli as c; r.JOIN = 5.0; sys.exit(c.main(sys.argv[1:]))"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"ray:127.0.0.1:{server.getsockname()[1]}"
+        command = [sys.executable, "-c", script, "search", "toy.yaml", "--runner", address]
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+        done = subprocess.run(command, cwd=searches.directory, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"--runner {address}: Ray cannot be reached or started: what answers there is no Ray" in done.stderr.splitlines()[-1]
 
 
 def test_a_killed_search_goes_on_even_with_other_workers(searches: Searches) -> None:
@@ -57,6 +77,7 @@ def test_a_killed_search_goes_on_even_with_other_workers(searches: Searches) -> 
     while len(recorded(run.folder)) < 12:
         assert run.process.poll() is None, run.process.communicate()
     run.kill()
+    assert run.all_gone(), run.left()
     known = len(recorded(run.folder))
     assert known < 36
     _, err = searches.whole("ray")
