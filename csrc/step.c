@@ -193,24 +193,27 @@ static hda_status_t resolve_exact(hda_program_t *program, const rows_t *rows) {
 /* Joules by part and by phase: attention to its own, all else by the share of prompts' tokens in the step's. */
 static void total_energy(const hda_program_t *program, const rows_t *rows, hda_step_t *step,
                          hda_op_step_t *per_op) {
-    double shared = 0, parts[HDA_ENERGY_STATIC] = {0};
+    double joules[3][HDA_ENERGY_STATIC] = {
+        {0}}; /* of the prompts' attention, of decode's, of all else */
     for (int64_t i = 0; i < program->op_count; i++) {
         const double *energy = program->work[i]->energy, times = program->repeat[i];
-        double sum = 0;
-        for (int part = 0; part < HDA_ENERGY_STATIC; part++) {
-            parts[part] += times * energy[part];
-            sum += energy[part];
-        }
-        sum *= times;
-        if (program->ops[i].kind == HDA_OP_PREFILL_ATTENTION)
-            step->phase_energy[0] += sum;
-        else if (program->ops[i].kind == HDA_OP_DECODE_ATTENTION)
-            step->phase_energy[1] += sum;
-        else
-            shared += sum;
-        if (per_op != NULL) per_op[i].energy = sum;
+        const int64_t kind = program->ops[i].kind;
+        double *sum = joules[kind == HDA_OP_PREFILL_ATTENTION  ? 0
+                             : kind == HDA_OP_DECODE_ATTENTION ? 1
+                                                               : 2];
+        for (int part = 0; part < HDA_ENERGY_STATIC; part++) sum[part] += times * energy[part];
+        if (per_op == NULL) continue;
+        per_op[i].energy = 0;
+        for (int part = 0; part < HDA_ENERGY_STATIC; part++)
+            per_op[i].energy += times * energy[part];
     }
-    for (int part = 0; part < HDA_ENERGY_STATIC; part++) step->energy[part] = parts[part];
+    double shared = 0;
+    for (int part = 0; part < HDA_ENERGY_STATIC; part++) {
+        step->energy[part] = joules[0][part] + joules[1][part] + joules[2][part];
+        step->phase_energy[0] += joules[0][part];
+        step->phase_energy[1] += joules[1][part];
+        shared += joules[2][part];
+    }
     step->energy[HDA_ENERGY_STATIC] = program->device.energy.standing * step->time;
     shared += step->energy[HDA_ENERGY_STATIC];
     const double prompts =
