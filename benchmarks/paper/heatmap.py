@@ -101,7 +101,8 @@ def _map(title: str, points: Sequence[Point], y: str, x: str, chosen: tuple[int,
     best = _bests(points, y)
     high = len(ys) * _CELL[1]
     width = _LEFT + 12 + max(len(xs) * _CELL[0], 9 * len(title))  # a letter of the title takes less than 9 pixels
-    height = _TOP + high + 44
+    tall = max(high, 8 * len(AXES[y]))  # room for what stands upright beside it
+    height = _TOP + tall + 44
     parts = [f'<text class="title" x="{_LEFT}" y="20">{text_of(title)}</text>']
     for j, row in enumerate(reversed(ys)):
         top = _TOP + j * _CELL[1]
@@ -115,7 +116,7 @@ def _map(title: str, points: Sequence[Point], y: str, x: str, chosen: tuple[int,
         parts.append(f'<text class="tick" x="{at_x:g}" y="{_TOP + high + 16}" text-anchor="middle">{column}</text>')
     middle = _LEFT + len(xs) * _CELL[0] / 2
     parts.append(f'<text class="label" x="{middle:g}" y="{height - 8}">{AXES["side" if y == "tokens" else x]}</text>')
-    parts.append(f'<text class="label" transform="translate(14 {_TOP + high / 2:g}) rotate(-90)">{AXES[y]}</text>')
+    parts.append(f'<text class="label" transform="translate(14 {_TOP + tall / 2:g}) rotate(-90)">{AXES[y]}</text>')
     return drawing(title, parts, width, height)
 
 
