@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .axis import Axis, number, tick
+from .axis import Axis, number, tick, ticks
 from .svg import drawing, text_of
 
 _TOP, _ROW, _BAR, _BOTTOM, _RIGHT, _LETTER, _LEGEND_ROW = 34, 26, 18, 44, 90, 6.6, 18
+#: Pixels for each tick of the axis.
+_TICK = 60
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ def bars(title: str, rows: Sequence[Bar], x_label: str = "", width: int = 640, c
     longest = max((sum(size for _, size in row.parts) for row in rows if row.parts), default=0.0)
     axis = Axis(False, (0.0, longest or 1.0), left, width - _RIGHT)
     drawn = [f'<text class="title" x="12" y="20">{text_of(title)}</text>', *legend]
-    for value in axis.ticks():
+    for value in ticks(*axis.ends, min(7, max(int((width - _RIGHT - left) / _TICK), 1))):
         at = float(axis.pixels(np.array([value]))[0])
         drawn.append(f'<line class="grid" x1="{at:.1f}" y1="{top}" x2="{at:.1f}" y2="{bottom}"/>')
         drawn.append(f'<text class="tick" x="{at:.1f}" y="{bottom + 16}" text-anchor="middle">{tick(value)}</text>')

@@ -2,6 +2,7 @@
 
 import re
 import xml.etree.ElementTree as ET
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -81,3 +82,11 @@ def test_bars_of_nothing_are_drawn(rows: list[Bar]) -> None:
     svg = bars("nothing", rows)
     assert ET.fromstring(svg) is not None
     assert "nan" not in svg and "inf" not in svg
+
+
+def test_ticks_leave_room_for_each_other_beside_long_labels() -> None:
+    svg = bars("t", [Bar("x" * 100, [("", 35000.0)]), Bar("y", [("", 1.0)])])
+    ticks = re.findall(r'<text class="tick" x="([\d.]+)" y="\d+" text-anchor="middle">([^<]+)<', svg)
+    places = [(float(at), 6.6 * len(text) / 2) for at, text in ticks]
+    assert len(places) >= 2
+    assert all(b - a > left + right for (a, left), (b, right) in pairwise(places))
