@@ -23,7 +23,8 @@ def compare_parser(commands: Any, console: Callable[[], Any]) -> None:
         "Area efficiency is ADOR's: the ratio of 1 / TTFT (or 1 / TBT) to that of the first, times the ratio of areas.\n"
         "The area is that of all dies, so a group of 8 devices has 8 times the area of one."
     )
-    parser.add_argument("files", metavar="FILE", nargs="+", help="experiment file or shipped name, or folder of a finished run")
+    parser.add_argument("files", metavar="FILE", nargs="+",
+                        help="experiment file or shipped name, or a finished run: its folder or result.json")  # fmt: skip
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
                         help="override a key in all experiments, e.g. workload.num_prompts=500; may be given often")  # fmt: skip
     parser.add_argument("--mac-tree-area", choices=("synthesis", "ador"), help="how MAC trees are counted")
@@ -66,7 +67,9 @@ def _load(source: str, overrides: list[str]) -> tuple[Any, Any, Mapping[str, Any
     """(experiment, its document, None), or (experiment, None, summary) of a finished run."""
     from .spec.load import open_experiment
 
-    if not Path(source).is_dir():
+    given = Path(source)
+    folder = given.parent if given.name == "result.json" and given.is_file() else given
+    if not folder.is_dir():
         return *open_experiment(source, overrides), None
     if overrides:
         raise SpecError("is a finished run, which --set cannot change; give the experiment's file", place=source)
@@ -77,7 +80,7 @@ def _load(source: str, overrides: list[str]) -> tuple[Any, Any, Mapping[str, Any
     from .spec.experiment import Experiment
     from .text import read_text
 
-    path = Path(source) / "result.json"
+    path = folder / "result.json"
     text = read_text(path, "a folder with a result.json, as hdasim run writes it")
     try:
         data = msgspec.json.decode(text)

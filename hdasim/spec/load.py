@@ -70,6 +70,8 @@ def find(source: str | Path, kind: str, word: str) -> tuple[Path, Path]:
     known = presets(kind)
     if str(source) not in known:
         hint = meant(str(source), known) or f"; shipped {kind}: {', '.join(known)}"
+        if kind == "experiments" and str(source) in presets("hardware"):
+            hint = f", only hardware; write device: {{preset: {source}}} in an experiment, or --set device.preset={source} to one"
         raise SpecError(f"no such file, and no shipped {word} of that name{hint}", place=str(source))
     return preset_path(kind, str(source)), _preset_root()
 

@@ -676,6 +676,7 @@ CASES.append(
 )
 CASES.append(Case("missing-file-in-folder", ("no/model.yaml: cannot read: no such file",), file="no/model.yaml"))
 CASES.append(Case("near-preset", ("ador-llama3: no such file,", "(did you mean 'ador-llama3-8b'?)"), file="ador-llama3"))
+CASES.append(Case("hardware", ("a100: no such file,", "only hardware; write device: {preset: a100} in an experiment"), file="a100"))
 CASES.append(Case("directory", (".: cannot read: this is a directory; give a file",), file="."))
 whole("empty-file", "", "model.yaml:1: expected a mapping of keys such as device, model, workload; got an empty file")
 whole(

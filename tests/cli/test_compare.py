@@ -87,6 +87,7 @@ def test_finished_runs_are_taken_as_they_are(capsys: Capture) -> None:
     assert done["figures"] == again["figures"] and (done["name"], again["name"]) == ("gpu (done)", "gpu (gpu.yaml)")
     assert {value for value in again["difference"].values() if value is not None} == {0}
     assert json.loads(Path("out/compare.json").read_text()) == found
+    assert document(capsys, "compare", "done/result.json", "done")["runs"][0]["figures"] == done["figures"]
     page = Path("out/compare.html").read_text()
     drawn = re.findall(r"<svg.*?</svg>", page, re.S)
     assert len(drawn) > 20 and all(ET.fromstring(svg) is not None for svg in drawn)
