@@ -1,8 +1,8 @@
 """When targets are missed: the smallest factor on each single resource of the best chip that meets each of them.
 
-A factor is a power of two, or a chip with larger arrays, more cores or wider trees of the search's grids; the first that meets is
-found by bisection over simulations, which supposes that more of a resource does not hurt. A resource of which even the most
-does not meet a target is no remedy for it.
+A factor is one of 16 steps between two powers of two (each 4.4 % more than the last), or that of a chip with larger arrays, more
+cores or wider trees of the search's grids; the first that meets is found by bisection over simulations, which supposes that more
+of a resource does not hurt. A resource of which even the most does not meet a target is no remedy for it.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from .goals import Goal, goals
 from .space import Needs
 
 #: Steps of a factor between two powers of two.
-FINE = 4
+FINE = 16
 #: More cores than this are not tried; the NoC takes longer to simulate than the rest.
 MOST_CORES = 128
 
@@ -45,8 +45,8 @@ class Resource:
 
 
 def factors(most: float) -> list[float]:
-    """2^(1/4), 2^(2/4), .. up to `most`."""
-    found = [2 ** (i / FINE) for i in range(1, 1000)]
+    """2^(1/16), 2^(2/16), .. up to `most`."""
+    found = [2 ** (i / FINE) for i in range(1, 12 * FINE + 1)]
     return [f for f in found if f <= most * (1 + 1e-9)]
 
 
