@@ -14,7 +14,7 @@ import numpy as np
 from msgspec import Meta
 
 from hdasim.spec.base import BytesPerSecond, DeviceCount, Fraction, PositiveBytes, PositiveFloat, Spec
-from hdasim.spec.hardware import ConstantUtilization, LogUtilization, OverheadUtilization
+from hdasim.spec.hardware import LogUtilization, OverheadUtilization
 from hdasim.spec.load import load_device, locate
 
 from .baselines import execute
@@ -24,7 +24,6 @@ from .outcome import Claim, Outcome, Row, read, row, within
 from .tables import plain
 
 Point = dict[str, Any]
-Relation = ConstantUtilization | LogUtilization | OverheadUtilization
 #: Sizes at which the relation is drawn, GB.
 CURVE = np.geomspace(0.2, 80, 40).tolist()
 

@@ -31,11 +31,6 @@ class Efficiency(NamedTuple):
         """Geometric mean of both."""
         return math.sqrt(self.ttft * self.tbt)
 
-    @property
-    def rank(self) -> tuple[bool, float]:
-        """For the best: chips that are no worse than the reference on either come first."""
-        return min(self) >= 1, self.mean
-
 
 def efficiency(ours: tuple[float, float], reference: tuple[float, float], area: float, reference_area: float) -> Efficiency:
     """Of (TTFT, TBT) in the same unit: twice as fast on half the area is 4."""
