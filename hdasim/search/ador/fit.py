@@ -22,17 +22,18 @@ def refuse_misfit(search: AdorSearch) -> tuple[list[Op], int]:
     CapacityError
         If weights and KV cache of the conditions do not fit; says how many devices, or how much DRAM, would hold them.
     SpecError
-        If the model cannot be cut over the devices.
+        If the model cannot be cut over the devices, or the area model does not know the die, or that of the reference.
     """
     space, given = search.space, search.constraints
     p2p = given.p2p.bandwidth if given.p2p else None
     chip = Chip(side=space.sides[0], core_count=space.core_counts[0], width=1, lanes=1, global_memory=MIB,
                 local_memory=int(space.local_memories[-1]), link_width=given.max_link_width, p2p_bandwidth=p2p)  # fmt: skip
     device = chips.device(search, chip)
-    try:
-        die_area(device)
-    except SpecError as error:
-        raise SpecError(error.message, ("constraints", "die", *error.path[1:])) from None
+    for die, key in ((device, ("constraints", "die")), (chips.reference(search), ("reference", "area"))):
+        try:
+            die_area(die)
+        except SpecError as error:
+            raise SpecError(error.message, (*key, *error.path[1:])) from None
     experiment = search.experiment(device)
     try:
         compiled = programs(experiment)

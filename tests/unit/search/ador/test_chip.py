@@ -125,6 +125,8 @@ def test_a_prompt_too_long_for_a_step_is_refused(tokens: int) -> None:
 def test_what_the_area_model_does_not_know_is_refused_under_the_files_own_key() -> None:
     with pytest.raises(SpecError, match=r"constraints.die.sram_cell: LLMCompass has no SRAM cell at 14nm"):
         refuse_misfit(load("constraints.die.process_node=14nm"))
+    with pytest.raises(SpecError, match=r"reference.area.unknown: the area of b200 is unknown"):
+        refuse_misfit(load("reference.preset=b200"))
 
 
 def test_a_file_that_contradicts_itself_is_refused() -> None:
