@@ -16,15 +16,18 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 _FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking",
           "--disable-component-update", "--disable-sync", "--disable-extensions", "--no-first-run", "--no-default-browser-check",
           "--hide-scrollbars", "--remote-debugging-pipe")  # fmt: skip
-#: Of every picture: what kind, whether it has been drawn, and its label. An SVG without a shape, or with an empty one, has not.
+#: Of every picture: what kind, whether it has been drawn, and its label. An SVG has not if it has a broken shape, or none of data
+#: (not grid, frame or annotation) where data belong: inside its frame, if it has one.
 _DRAWN = """[...document.querySelectorAll('img, svg')].map(e => {
   if (e.tagName === 'IMG') return {kind: 'img', drawn: e.complete && e.naturalWidth > 0, label: e.src.slice(0, 80)};
   const size = e.getBoundingClientRect();
   const shapes = [...e.querySelectorAll('path, rect, circle, line')];
-  const boxes = shapes.map(s => s.getBBox()).filter(b => b.width > 0 || b.height > 0);
+  const area = (e.querySelector('.frame') || e).getBoundingClientRect();
+  const data = shapes.filter(s => !s.closest('.grid, .frame, .ink')).map(s => s.getBoundingClientRect()).filter(b =>
+    b.width + b.height > 0 && b.right > area.left && b.left < area.right && b.bottom > area.top && b.top < area.bottom);
   const paths = [...e.querySelectorAll('path')].filter(p => /[a-zA-Z]/.test(p.getAttribute('d') || ''));
   const broken = shapes.some(s => /NaN|undefined|Infinity|nan|inf/.test(s.outerHTML.replace(/<title>.*?<.title>/g, '')));
-  return {kind: 'svg', drawn: size.width > 0 && size.height > 0 && boxes.length > 0 && paths.length > 0 && !broken,
+  return {kind: 'svg', drawn: size.width > 0 && size.height > 0 && data.length > 0 && paths.length > 0 && !broken,
           label: e.getAttribute('aria-label')};
 })"""
 #: Texts of one picture that lie on each other, or leave it.

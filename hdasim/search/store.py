@@ -58,7 +58,7 @@ class Store:
         What the records depend on, plain data: ``hdasim_version``, ``method``, ``spec``, ``files``.
     resume
         Go on where an earlier run of the same search was; without one, begin. Without `resume` an earlier one that has
-        evaluations is left alone.
+        evaluations is left alone. One that ended before its first evaluation leaves nothing behind: any other takes its place.
 
     Raises
     ------
@@ -95,6 +95,10 @@ class Store:
             marks = [self._db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
             if marks != [_APPLICATION, _TABLES]:
                 raise SpecError(f"is no file of hdasim search; {_ELSEWHERE}", place=str(self.path))
+            if not len(self) and self._meta().get("finished") == "no":
+                with self._transaction():
+                    self._db.execute("DELETE FROM meta")
+                    self._insert_meta(mine)
             self._check_same(mine)
             if not resume and len(self):
                 state = "a finished search" if self._meta()["finished"] == "yes" else "this search, unfinished"
@@ -109,7 +113,10 @@ class Store:
                 self._db.execute(f"PRAGMA user_version = {_TABLES}")
                 for statement in _SCHEMA.split(";"):
                     self._db.execute(statement)
-                self._db.executemany("INSERT INTO meta VALUES (?, ?)", [*mine.items(), ("finished", "no")])
+                self._insert_meta(mine)
+
+    def _insert_meta(self, mine: dict[str, str]) -> None:
+        self._db.executemany("INSERT INTO meta VALUES (?, ?)", [*mine.items(), ("finished", "no")])
 
     def _meta(self) -> dict[str, str]:
         return dict(self._db.execute("SELECT name, value FROM meta"))

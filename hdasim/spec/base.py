@@ -62,7 +62,8 @@ Seconds = Annotated[float, _quantity("s", ge=0, le=MAX_TIME)]
 PositiveSeconds = Annotated[float, _quantity("s", gt=0, le=MAX_TIME)]
 SquareMillimetres = Annotated[float, _quantity("mm2", gt=0, le=MAX_AREA)]
 Watts = Annotated[float, _quantity("W", gt=0, le=1e6)]
-Joules = Annotated[float, _quantity("J", ge=0, le=1)]
+#: Of one operation or byte, which take picojoules.
+Joules = Annotated[float, _quantity("J", ge=0, le=1e-6)]
 RequestRate = Annotated[float, _quantity("1/s", gt=0)]
 
 CoreCount = Annotated[int, Meta(ge=1, le=MAX_CORES)]

@@ -136,6 +136,7 @@ key("unknown-kind", "kind: poisson", "kind: poison", "workload.arrival.kind: unk
 key("no-kind", "{kind: fixed, input_len", "{input_len", "workload.lengths: expected a mapping with kind: fixed | lognormal |")
 key("huge-float", "2 TB/s", "1e300", "model.yaml:8: device.dram.bandwidth: must be at most 1 EB/s, got '1e300'")
 key("huge-float-plain", "1.5 GHz", "1.0e+300", "model.yaml:3: device.frequency: must be at most 1 THz, got 1e+300")
+key("joules-for-picojoules", "core_count: 32", "core_count: 32\n  power: {mac: 0.7}", "device.power.mac: must be at most 1 uJ, got 0.7")
 key("huge-int", "core_count: 32", "core_count: 1" + "0" * 30, "model.yaml:4: device.core_count: must be at most 4096")
 key("huge-int-quantity", "16 MiB", "1" + "0" * 400, "model.yaml:7: device.global_memory: ", "such as '80 GiB'")
 key(

@@ -80,6 +80,12 @@ def test_a_browser_draws_every_picture(folder: Path, tmp_path: Path) -> None:
 
 GOOD = '<svg width="50" height="50" aria-label="good"><path d="M0 0h20v20"/><text x="1" y="20">a</text></svg>'
 
+#: A plot without its data.
+AXES = (
+    '<svg width="50" height="50" aria-label="axes"><path class="frame" d="M9 2v30h40"/>'
+    '<line class="grid" x1="9" x2="49" y1="9" y2="9"/>{}</svg>'
+)
+
 
 @needs_chromium
 @pytest.mark.parametrize(
@@ -94,6 +100,9 @@ GOOD = '<svg width="50" height="50" aria-label="good"><path d="M0 0h20v20"/><tex
         ('<svg width="50" height="50" aria-label="text only"><text x="1" y="20">a</text></svg>', "picture"),
         ('<svg width="50" height="50" aria-label="no numbers"><path d="M0 0h20v20"/><path d="MNaN 0h9"/></svg>', "picture"),
         ('<svg width="0" height="0" aria-label="no size"><path d="M0 0h20v20"/></svg>', "picture"),
+        (AXES.format('<path class="line s0" d="M12 8h20"/>'), None),
+        (AXES.format('<path class="line ink" d="M12 8h20"/>'), "picture"),
+        (AXES.format('<path class="line s0" d="M12 8h20" transform="translate(0,400)"/>'), "picture"),
         (GOOD.replace("</svg>", '<text x="2" y="21">b</text></svg>'), "overlap"),
         (GOOD.replace("</svg>", '<text x="45" y="40">cut off</text></svg>'), "overlap"),
     ],

@@ -32,9 +32,9 @@ def experiment(device: str, *overrides: str) -> Experiment:
 
 
 def only(**each: float) -> str:
-    """Energies of 0 but for `each`, on no process node: the joules are then counts."""
+    """Energies of 0 but for `each`, in microjoules, on no process node: the joules are then counts x 1e-6."""
     names = ("mac", "tree_mac", "vector_op", "dram_byte", "global_byte", "local_byte", "noc_byte", "link_byte")
-    given = ", ".join(f"{name}: {each.get(name, 0)}" for name in names)
+    given = ", ".join(f"{name}: {each.get(name, 0)} uJ" for name in names)
     return f"device.power={{{given}, static: {each.get('static', 1e-30)}}}"
 
 
@@ -134,13 +134,13 @@ def test_unknown_stays_unknown() -> None:
 
 
 def test_energy_is_joules_times_counts() -> None:
-    """Each energy set to 1 J shows its count; all together are the sum of each x its own energy."""
+    """Each energy set to 1 uJ shows its count; all together are the sum of each x its own energy."""
     e = experiment("ador")
     step, _ = joules(e)
     each = known(load_device("ador"))
     total = step["energy"].sum()
     names = [name for name in Energies.__dataclass_fields__ if name not in ("static", "idle")]
-    counts = {name: float(joules(experiment("ador", only(**{name: 1.0})))[0]["energy"][:-1].sum()) for name in names}
+    counts = {name: 1e6 * float(joules(experiment("ador", only(**{name: 1.0})))[0]["energy"][:-1].sum()) for name in names}
     assert counts["mac"] + counts["tree_mac"] == pytest.approx(step["macs"].sum())
     assert counts["dram_byte"] == pytest.approx(step["dram_bytes"])
     assert counts["link_byte"] == step["p2p_bytes"] == 0
@@ -153,9 +153,9 @@ def test_a_gemm_by_hand() -> None:
     """The LM head in decode: 4 x 4096 x 128,256 multiply-accumulates, each with 0.72 pJ on the trees or 0.78 on the arrays."""
     machine, _, ops = hdasim.step(experiment("ador", only(mac=1.0, tree_mac=1.0)), "decode", 4, 256)
     names = [operator.op.name for operator in machine.operators()]
-    assert ops["energy"][names.index("lm_head")] == pytest.approx(4 * 4096 * 128_256)
+    assert 1e6 * ops["energy"][names.index("lm_head")] == pytest.approx(4 * 4096 * 128_256)
     _, _, ops = hdasim.step(experiment("ador", only(dram_byte=1.0)), "decode", 4, 256)
-    assert ops["energy"][names.index("lm_head")] == pytest.approx(4096 * 128_256 * 2)
+    assert 1e6 * ops["energy"][names.index("lm_head")] == pytest.approx(4096 * 128_256 * 2)
 
 
 def test_operands_of_an_array_by_hand() -> None:
@@ -168,7 +168,7 @@ def test_operands_of_an_array_by_hand() -> None:
     weights = 32 * 4096 * 6144 * 2
     assert machine.core.mapping(i, 512)["grid_rows"] == 1
     assert machine.core.mapping(i, 512)["row_tiles"] == 1
-    assert ops["energy"][i] == pytest.approx(32 * 512 * 4096 * 6144 * (2 / 64 + 8 / 64) + 2 * weights)
+    assert 1e6 * ops["energy"][i] == pytest.approx(32 * 512 * 4096 * 6144 * (2 / 64 + 8 / 64) + 2 * weights)
 
 
 def test_a_gpus_gemm_reads_strips_from_l2() -> None:

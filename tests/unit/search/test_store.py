@@ -82,6 +82,23 @@ def test_another_search_is_refused_and_says_which(tmp_path: Path, resume: bool) 
     assert "was made by hdasim 1, this is 2" in refused(tmp_path, resume, hdasim_version="2")
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_search_that_ended_before_its_first_evaluation_holds_nobody_up(tmp_path: Path, resume: bool) -> None:
+    filled(tmp_path, 0)
+    other = {**MADE_FROM, "hdasim_version": "2", "spec": {"seed": 2}}
+    with Store(tmp_path, other, resume) as store:
+        store.add(job(1), Evaluated("{}", 0.1))
+    assert "was made by hdasim 2, this is 1" in refused(tmp_path, resume)
+    with Store(tmp_path, other, resume=True) as store:
+        assert (len(store), store.run) == (1, 3)
+
+
+def test_a_finished_search_without_evaluations_is_kept(tmp_path: Path) -> None:
+    with Store(tmp_path, MADE_FROM, resume=False) as store:
+        store.finish()
+    assert "holds another search: seed is 1 there, 2 here" in refused(tmp_path, spec={**MADE_FROM["spec"], "seed": 2})
+
+
 def test_difference_names_the_first_place() -> None:
     assert difference({"a": 1, "b": {"c": [1, 2]}}, {"a": 1, "b": {"c": [1, 3]}}) == "b.c is [1,2] there, [1,3] here"
     assert difference({"b": None}, {}) == "b is nothing there, nothing here"
