@@ -4,7 +4,7 @@ import argparse
 import importlib
 import os
 import sys
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from pathlib import Path
 
 from rich.console import Console
@@ -38,8 +38,8 @@ EXPERIMENTS = {
 }
 #: Experiments that compare with measured kernels; their `run` takes the folder of those.
 MEASURED = ("A10", "A11", "A12")
-#: Experiments in the order in which `all` starts them: those that take longest first.
-_LONGEST = ("A13", "A14", "A9", "A6", "A5", "A8")
+#: Experiments that take long. `all` starts the first of them, then the quick ones, so that mistakes in their files show soon.
+_LONG = ("A13", "A14", "A9", "A6", "A5", "A8")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -89,13 +89,19 @@ def run_all(names: list[str], file: Path | None, data: Path | None, workers: int
     """Every experiment, in `workers` processes; the outcomes in the order of `names`, whoever ends first."""
     if workers < 2 or len(names) < 2:
         return [run(name, file, data) for name in names]
-    order = sorted(names, key=lambda name: _LONGEST.index(name) if name in _LONGEST else len(_LONGEST))
+    first, *late = _LONG
+    order = sorted(names, key=lambda name: -1 if name == first else 1 + late.index(name) if name in late else 0)
     with ProcessPoolExecutor(workers) as pool:
         futures = {name: pool.submit(run, name, file, data) for name in order}
         try:
+            wait(futures.values(), return_when=FIRST_EXCEPTION)
+            for future in futures.values():
+                if future.done():
+                    future.result()  # raises what went wrong before the others end
             return [futures[name].result() for name in names]
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            for future in futures.values():
+                future.cancel()
             raise
 
 

@@ -65,15 +65,20 @@ def open_experiment(source: str | Path, overrides: Iterable[Override] = ()) -> t
 def find(source: str | Path, kind: str, word: str) -> tuple[Path, Path]:
     """(file, folder to which paths in it are relative) of a file, or of the shipped preset of `kind`, a `word`, of that name."""
     path = Path(source)
-    if os.path.exists(path) or path.name != str(source):
-        return path, path.resolve().parent
     known = presets(kind)
+    if _there(path, known) or path.name != str(source):
+        return path, path.resolve().parent
     if str(source) not in known:
         hint = meant(str(source), known) or f"; shipped {kind}: {', '.join(known)}"
         if kind == "experiments" and str(source) in presets("hardware"):
             hint = f", only hardware; write device: {{preset: {source}}} in an experiment, or --set device.preset={source} to one"
         raise SpecError(f"no such file, and no shipped {word} of that name{hint}", place=str(source))
     return preset_path(kind, str(source)), _preset_root()
+
+
+def _there(path: Path, known: Iterable[str]) -> bool:
+    """Whether a path is meant where a preset could be: a folder that happens to have a preset's name is not."""
+    return os.path.exists(path) and not (os.path.isdir(path) and str(path) in known)
 
 
 @contextmanager
@@ -104,9 +109,8 @@ def load_device(source: str | Path) -> Device:
 
 def open_device(source: str | Path, overrides: Iterable[Override] = ()) -> tuple[Device, Document]:
     """Like `load_device`, with ``key=value`` overrides, whose keys may begin with ``device.``, and the document for `locate`."""
-    path = Path(source)
-    if not os.path.exists(path) and path.name == str(source) and not path.suffix:
-        known = presets("hardware")
+    path, known = Path(source), presets("hardware")
+    if not _there(path, known) and path.name == str(source) and not path.suffix:
         if str(source) not in known:
             hint = meant(str(source), known) or f"; shipped hardware: {', '.join(known)}"
             raise SpecError(f"no such file, and no hardware preset of that name{hint}", place=str(source))

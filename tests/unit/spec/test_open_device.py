@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+import hdasim
 from hdasim.errors import SpecError
 from hdasim.spec.load import open_device
 
@@ -28,3 +29,13 @@ def test_overrides_go_with_and_without_the_name_of_the_section(tmp_path: Path, p
 def test_overrides_that_do_not_fit(override: str, message: str) -> None:
     with pytest.raises(SpecError, match=message):
         open_device("ador", [override])
+
+
+def test_a_folder_with_the_name_of_a_preset_is_not_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ador", "ador-llama3-8b", "chip"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert open_device("ador")[0].name == "ador"
+    assert hdasim.load("ador-llama3-8b").name == "ador-llama3-8b"
+    with pytest.raises(SpecError, match="this is a directory"):
+        open_device("chip")
