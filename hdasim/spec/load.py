@@ -64,8 +64,7 @@ def open_experiment(source: str | Path, overrides: Iterable[Override] = ()) -> t
 
 def find(source: str | Path, kind: str, word: str) -> tuple[Path, Path]:
     """(file, folder to which paths in it are relative) of a file, or of the shipped preset of `kind`, a `word`, of that name."""
-    path = Path(source)
-    known = presets(kind)
+    path, known = Path(source), presets(kind)
     if _there(path, known) or path.name != str(source):
         return path, path.resolve().parent
     if str(source) not in known:
