@@ -59,6 +59,7 @@ def _described(device: Device, run: dict[str, Any]) -> dict[str, Any]:
     breakdown = dataclasses.asdict(parts) | {"core_total_mm2": parts.core_total_mm2, "all_cores_mm2": parts.all_cores_mm2}
     return {
         "name": device.name, "area": parts.total, "breakdown": breakdown, "peak_tflops": device.peak_flops / 1e12,
+        "noc_link_width": device.noc.link_width,
         "serving": run, "power": run.get("power"),
     }  # fmt: skip
 
@@ -96,6 +97,7 @@ def _figures(document: dict[str, Any]) -> list[tuple[str, Any, Any]]:
     """(name, proposed, reference)."""
     ours, theirs, s = document["chip"], document["reference"], document["statistic"]
     pairs = [("die, mm2", ours["area"], theirs["area"]), ("peak TFLOPS", ours["peak_tflops"], theirs["peak_tflops"])]
+    pairs.append(("NoC links (no area), B/cycle", ours["noc_link_width"], theirs["noc_link_width"]))
     for name, key in ((f"{s} TTFT, ms", f"{s}_ttft_ms"), (f"{s} TBT, ms", f"{s}_itl_ms"), ("p99 TBT, ms", "p99_itl_ms"),
                       ("requests/s", "request_throughput"), ("output tokens/s", "output_throughput"),
                       ("goodput, requests/s", "request_goodput"), ("compute used", "compute_utilization"),

@@ -15,7 +15,7 @@ from hdasim.spec.search_ador import AdorSearch
 #: The shipped search for LLaMA3-8B with few chips and little traffic.
 SMALL = (
     "space.sides=[96, 128]", "space.core_counts=[8, 16]", "space.local_memories=[512 KiB, 1 MiB]", "workload.num_prompts=150",
-    "targets.request_throughput=5", "finalists=2", "max_factor=4",
+    "targets.request_throughput=5", "constraints.max_link_width=512", "finalists=2", "max_factor=4",
 )  # fmt: skip
 Overrides = tuple[str, ...]
 
