@@ -51,10 +51,10 @@ class Run:
                 continue  # it has ended, or belongs to somebody else
         return found
 
-    def all_gone(self, seconds: float = 20.0) -> bool:
-        """Whether all its processes end within so many seconds."""
+    def all_gone(self, seconds: float = 20.0, but: str = "\0") -> bool:
+        """Whether all its processes, `but` those with this in their command line, end within so many seconds."""
         end = time.monotonic() + seconds
-        while self.left():
+        while any(but not in command for command in self.left()):
             if time.monotonic() > end:
                 return False
             time.sleep(0.02)

@@ -77,7 +77,7 @@ def test_a_killed_search_goes_on_even_with_other_workers(searches: Searches) -> 
     while len(recorded(run.folder)) < 12:
         assert run.process.poll() is None, run.process.communicate()
     run.kill()
-    assert run.all_gone(120.0), run.left()  # Ray's own agents take their time on a busy machine
+    assert run.all_gone(but="Agent"), run.left()  # Ray's own agents, which do no work, may take a minute
     known = len(recorded(run.folder))
     assert known < 36
     _, err = searches.whole("ray")
